@@ -1,0 +1,164 @@
+"""Found equations against true ones, term by term."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import sympy
+
+from discoverers.formatting import term_name
+from discoverers.terms import collect_terms, sort_key
+
+__all__ = ["Comparison", "compare_expressions"]
+
+Terms = tuple[tuple[sympy.Expr, ...], ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """How found equations differ from true ones; made by `Equations.compare`.
+
+    Terms are the summands of the expanded right-hand sides, matched by their non-numeric factor.
+    Numbers inside a factor (``sin(2*x)``) belong to the term.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether every equation has exactly the true terms (coefficients may differ).
+    precision, recall : float
+        Share of the found terms that are true, and of the true terms that are found, over all
+        equations. Without found terms the precision is 1 if there are no true ones either, else 0;
+        the recall is 1 if there are no true terms.
+    true_positive, false_positive, false_negative : tuple of tuples of sympy.Expr
+        Terms found and true, found only, true only; one tuple per equation, in order of states.
+    max_coefficient_error : float
+        Largest absolute error of a coefficient; one of a missing or extra term counts in full.
+    relative_coefficient_error : float
+        ``norm(found - true) / norm(true)`` over all coefficients of both sides (Euclidean norm);
+        infinite if the truth has no terms and the found equations have some.
+    state_names : tuple of str
+        Names of the states.
+    order : int
+        Order of the equations.
+    variables : tuple of sympy.Symbol
+        Symbols of the states and inputs, in whose order terms are written.
+    """
+
+    exact: bool
+    precision: float
+    recall: float
+    true_positive: Terms
+    false_positive: Terms
+    false_negative: Terms
+    max_coefficient_error: float
+    relative_coefficient_error: float
+    state_names: tuple[str, ...]
+    order: int = 1
+    variables: tuple[sympy.Symbol, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per term: columns ``equation``, ``term``, ``verdict``."""
+        rows = [
+            (name, term_name(term, self.variables), verdict)
+            for index, name in enumerate(self.state_names)
+            for verdict in ("true_positive", "false_positive", "false_negative")
+            for term in getattr(self, verdict)[index]
+        ]
+        return pd.DataFrame(rows, columns=["equation", "term", "verdict"])
+
+    def __repr__(self) -> str:
+        found = sum(map(len, self.true_positive))
+        true = found + sum(map(len, self.false_negative))
+        lines = [
+            f"Comparison: {found} of {true} terms found, {sum(map(len, self.false_positive))} extra",
+            f"precision {self.precision:.3g}, recall {self.recall:.3g}, relative coefficient error "
+            f"{self.relative_coefficient_error:.3g}",
+        ]
+        for word, terms in (("missing", self.false_negative), ("extra", self.false_positive)):
+            for name, parts in zip(self.state_names, terms, strict=True):
+                if parts:
+                    listed = ", ".join(term_name(term, self.variables) for term in parts)
+                    lines.append(f"{word} in {name}{chr(39) * self.order}: {listed}")
+        return "\n".join(lines)
+
+
+def compare_expressions(
+    found: Sequence[sympy.Expr],
+    truth: Sequence[sympy.Expr],
+    state_names: tuple[str, ...],
+    variables: Sequence[sympy.Symbol],
+    order: int,
+) -> Comparison:
+    """Compare right-hand sides in the same symbols and order."""
+    hits, extras, misses = [], [], []
+    errors: list[float] = []
+    scale: list[float] = []
+    for ours, theirs in zip(map(matched_terms, found), map(matched_terms, truth), strict=True):
+        both = sorted({*ours, *theirs}, key=lambda term: sort_key(term, variables))
+        hits.append(tuple(term for term in both if term in ours and term in theirs))
+        extras.append(tuple(term for term in both if term not in theirs))
+        misses.append(tuple(term for term in both if term not in ours))
+        errors += [ours.get(term, 0.0) - theirs.get(term, 0.0) for term in both]
+        scale += theirs.values()
+    right, extra, missed = (sum(map(len, terms)) for terms in (hits, extras, misses))
+    error, norm = math.hypot(*errors), math.hypot(*scale)
+    return Comparison(
+        exact=extra == 0 and missed == 0,
+        precision=right / (right + extra) if right + extra else float(missed == 0),
+        recall=right / (right + missed) if right + missed else 1.0,
+        true_positive=tuple(hits),
+        false_positive=tuple(extras),
+        false_negative=tuple(misses),
+        max_coefficient_error=max(map(abs, errors), default=0.0),
+        relative_coefficient_error=error / norm if norm else (math.inf if error else 0.0),
+        state_names=state_names,
+        order=order,
+        variables=tuple(variables),
+    )
+
+
+def matched_terms(expr: sympy.Expr) -> dict[sympy.Expr, float]:
+    """Terms of the expanded expression in a form that equal terms share, with coefficients.
+
+    Whole floats inside a term become integers, and a sum in a denominator is scaled so that its
+    first summand has coefficient 1: ``1/(2.0 + 2.0*x)`` and ``0.5/(1 + x)`` are one term.
+
+    Examples
+    --------
+    >>> import sympy
+    >>> from discoverers.comparison import matched_terms
+    >>> x = sympy.Symbol("x")
+    >>> matched_terms(3 / (2.0 + 2.0 * x) + sympy.sin(1.0 * x))
+    {1/(x + 1): 1.5, sin(x): 1.0}
+    """
+    whole = {
+        number: sympy.Integer(int(number))
+        for number in expr.atoms(sympy.Float)
+        if float(number).is_integer()
+    }
+    expanded = sympy.expand(expr.xreplace(whole))
+    total: dict[sympy.Expr, sympy.Expr] = {}
+    for part in sympy.Add.make_args(expanded):
+        scaled = sympy.Mul(*map(_normal_power, sympy.Mul.make_args(part)))
+        for factor, coefficient in collect_terms(scaled).items():
+            total[factor] = total.get(factor, sympy.Integer(0)) + coefficient
+    return {factor: float(value) for factor, value in total.items() if float(value) != 0.0}
+
+
+def _normal_power(factor: sympy.Expr) -> sympy.Expr:
+    base, exponent = factor.as_base_exp()
+    if not (base.is_Add and exponent.is_Integer):
+        return factor
+    parts = collect_terms(base)
+    variables = sorted(base.free_symbols, key=lambda symbol: symbol.name)
+    leading = parts[min(parts, key=lambda term: sort_key(term, variables))]
+    rescaled = sympy.Add(*(_whole(value / leading) * term for term, value in parts.items()))
+    return leading**exponent * sympy.Pow(rescaled, exponent)
+
+
+def _whole(number: sympy.Expr) -> sympy.Expr:
+    is_whole = number.is_Float and float(number).is_integer()
+    return sympy.Integer(int(number)) if is_whole else number
