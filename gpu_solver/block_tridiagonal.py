@@ -241,6 +241,20 @@ class BlockTridiagonalFactor:
         """Which problems have no factor."""
         return self.status >= int(SolverStatus.NOT_POSITIVE_DEFINITE)
 
+    def flat(self) -> BlockTridiagonalFactor:
+        """Return the same factor of a batch of one, without its batch axes."""
+        if self.status.size != 1:
+            raise ValueError(f"flat() needs a batch of one, got {self.system.batch_shape}.")
+        if not self.status.ndim:
+            return self
+        system = object.__new__(BlockTridiagonal)
+        core = self.system.diagonal.shape[-3:]
+        object.__setattr__(system, "diagonal", self.system.diagonal.reshape(core))
+        object.__setattr__(system, "lower", self.system.lower.reshape(core[0] - 1, *core[1:]))
+        return BlockTridiagonalFactor(
+            system, self.status.reshape(()), self.method, self._backend, self._state
+        )
+
     def raise_for_status(self) -> None:
         """Raise `SolverError` if any problem has no factor."""
         raise_for_status(self.status, "factorisation")

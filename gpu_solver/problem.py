@@ -1,0 +1,289 @@
+"""What is asked of the solver: a linear ODE on a time grid, checked once, here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpu_solver.arrays import concat, is_torch, to_numpy, zeros_like_of
+
+__all__ = ["LinearODEProblem"]
+
+_AXES = {
+    "c": "(..., T or 1, Q, V, R+1)",
+    "d": "(..., T or 1, Q)",
+    "u": "(..., T_init, V, R_init+1)",
+    "s": "(..., T-1 or 1)",
+}
+_CORE = {"c": 4, "d": 2, "u": 3, "s": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class LinearODEProblem:
+    """Weighted least squares for a system of linear ODEs on a grid (paper section 3.1).
+
+    The unknowns are ``y[t, v, r]``, the r-th derivative of variable v at time t. Rows are the
+    governing equations ``sum_vr c[t, q, v, r] y[t, v, r] = d[t, q]`` (eq. 5), the initial values
+    ``y[t, v, r] = u[t, v, r]`` (eq. 6) and Taylor smoothness forward and backward over each step,
+    times ``s**r`` (eqs. 7 and 8).
+
+    Parameters
+    ----------
+    c : array (..., T, Q, V, R+1)
+        Coefficients. The T axis may have size 1: the same at every time.
+    d : array (..., T, Q)
+        Right-hand sides. The T axis may have size 1.
+    u : array (..., T_init, V, R_init+1)
+        Initial values, for the first T_init times and derivatives up to R_init. NaN means "not
+        measured": that row gets weight 0.
+    s : array (..., T-1)
+        Positive time steps, in the unit of time of c and d. A last axis of size 1 is a constant
+        step.
+    weight_governing, weight_initial, weight_smooth : float or array, default 1.0
+        Factors on the rows (the paper's w: the normal matrix has their squares), not negative.
+        Arrays broadcast to the rows: (..., T, Q), (..., T_init, V, R_init+1) and
+        (..., T-1, V, R+1); so an array (R+1,) weights smoothness by derivative.
+
+    Any leading axes are a batch, and broadcast. Arrays are numpy or torch; if any of c, d, u, s is
+    a tensor, the answer is one. float32 in gives float32 out; arithmetic is float64 always.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of real numbers in float32, float64 or integers.
+    ValueError
+        If shapes do not fit each other, a step is not positive, or a weight is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> problem = LinearODEProblem(  # y' = -y, y(0) = 1
+    ...     c=np.array([[[[1.0, 1.0, 0.0]]]]), d=np.zeros((1, 1)), u=np.ones((1, 1, 1)),
+    ...     s=np.full(9, 0.1))
+    >>> problem.n_steps, problem.n_variables, problem.order
+    (10, 1, 2)
+    """
+
+    c: Any
+    d: Any
+    u: Any
+    s: Any
+    weight_governing: Any = 1.0
+    weight_initial: Any = 1.0
+    weight_smooth: Any = 1.0
+
+    def __post_init__(self) -> None:
+        arrays = _same_kind({name: getattr(self, name) for name in "cdus"})
+        for name, array in arrays.items():
+            if array.ndim < _CORE[name]:
+                raise ValueError(
+                    f"{name} must have shape {_AXES[name]}, got {tuple(array.shape)}: "
+                    f"{_CORE[name] - array.ndim} axis (axes) short."
+                )
+            object.__setattr__(self, name, array)
+        self._check_shapes()
+        if bool((self.s <= 0).any()):
+            worst = float(np.nanmin(to_numpy(self.s)))
+            raise ValueError(
+                f"s must be positive time steps, got {worst!r}; sort the times and average "
+                "duplicates."
+            )
+        for name, rows in self._row_shapes().items():
+            object.__setattr__(self, name, self._checked_weight(name, rows))
+        shapes = {name: tuple(array.shape[: -_CORE[name]]) for name, array in arrays.items()}
+        for name, core in (("weight_governing", 2), ("weight_initial", 3), ("weight_smooth", 3)):
+            shape = tuple(np.shape(to_numpy(getattr(self, name))))
+            shapes[name] = shape[: max(len(shape) - core, 0)]
+        try:
+            np.broadcast_shapes(*shapes.values())
+        except ValueError:
+            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+            raise ValueError(
+                f"the batch axes must broadcast, got {listed}; give them equal leading axes or 1."
+            ) from None
+
+    def _check_shapes(self) -> None:
+        c, d, u, s = (tuple(getattr(self, name).shape) for name in "cdus")
+        if 0 in c[-4:] + d[-2:] + u[-3:] or 0 in s[-1:]:
+            raise ValueError(
+                f"no axis of c {c}, d {d}, u {u}, s {s} may be empty; T must be at least 2."
+            )
+        steps = self.n_steps
+        for name, size, fits in (
+            ("c", c[-4], (1, steps)),
+            ("d", d[-2], (1, steps)),
+            ("s", s[-1], (1, steps - 1)),
+        ):
+            if size not in fits:
+                raise ValueError(
+                    f"{name} must have shape {_AXES[name]} with T = {steps} (the longest of c "
+                    f"{c}, d {d}, s {s}), got {getattr(self, name).ndim} axes with time axis "
+                    f"{size}; s has one step fewer than there are times."
+                )
+        if d[-1] != c[-3]:
+            raise ValueError(
+                f"d must have Q = {c[-3]} equations as c {c} has, got {d[-1]} in shape {d}."
+            )
+        if u[-2] != c[-2]:
+            raise ValueError(
+                f"u must have V = {c[-2]} variables as c {c} has, got {u[-2]} in shape {u}."
+            )
+        if u[-1] > c[-1]:
+            raise ValueError(
+                f"u has values for {u[-1]} derivatives but c {c} knows only R+1 = {c[-1]}; drop "
+                "the highest of u or pad c with zeros."
+            )
+        if u[-3] > steps:
+            raise ValueError(f"u has T_init = {u[-3]} times, more than T = {steps}.")
+
+    def _row_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "weight_governing": (self.n_steps, self.n_equations),
+            "weight_initial": tuple(self.u.shape[-3:]),
+            "weight_smooth": (self.n_steps - 1, self.n_variables, self.order + 1),
+        }
+
+    def _checked_weight(self, name: str, rows: tuple[int, ...]) -> Any:
+        value = getattr(self, name)
+        if is_torch(value) and value.requires_grad:
+            raise ValueError(
+                f"{name} must not require a gradient: only c, d, u and s have one; "
+                "pass a detached tensor."
+            )
+        array = to_numpy(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
+        array = array.astype(np.float64)
+        if not np.isfinite(array).all() or (array < 0).any():
+            raise ValueError(f"{name} must be finite and not negative; use 0 to drop a row.")
+        shape = array.shape[-len(rows) :] if array.ndim else ()
+        try:
+            fits = np.broadcast_shapes(shape, rows) == rows
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"{name} must be a number or broadcast to its rows (..., "
+                f"{', '.join(map(str, rows))}), got shape {array.shape}."
+            )
+        array.flags.writeable = False
+        return array
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether the data are torch tensors."""
+        return is_torch(self.c)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of times, T."""
+        return max(self.c.shape[-4], self.d.shape[-2], self.s.shape[-1] + 1)
+
+    @property
+    def n_equations(self) -> int:
+        """Governing equations per time, Q."""
+        return int(self.c.shape[-3])
+
+    @property
+    def n_variables(self) -> int:
+        """Variables, V."""
+        return int(self.c.shape[-2])
+
+    @property
+    def order(self) -> int:
+        """Highest derivative among the unknowns, R."""
+        return int(self.c.shape[-1]) - 1
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Leading axes of the answer."""
+        shapes = [tuple(getattr(self, name).shape[: -_CORE[name]]) for name in "cdus"]
+        for name, rows in self._row_shapes().items():
+            shape = getattr(self, name).shape
+            shapes.append(shape[: max(len(shape) - len(rows), 0)])
+        return np.broadcast_shapes(*shapes)
+
+    @classmethod
+    def from_ode(
+        cls,
+        c: Any,
+        d: Any,
+        u: Any,
+        s: Any,
+        *,
+        preset: str = "accurate",
+        weight_governing: Any = 1.0,
+        weight_initial: Any = 1.0,
+    ) -> LinearODEProblem:
+        """Build the problem from coefficients up to the ODE's own order p only.
+
+        Parameters
+        ----------
+        c : array (..., T, Q, V, p+1)
+            Coefficients up to order p; higher derivatives are added with coefficient 0.
+        d, u, s, weight_governing, weight_initial
+            As in the class.
+        preset : {"accurate", "paper"}
+            "accurate" solves for derivatives up to R = p + 2 and gives the highest smoothness row
+            weight 0.1: errors are of order s**4 and about 1e4 times smaller at 1000 steps of 0.01,
+            at up to twice the time. "paper" takes R = max(p, 2) and unit weights.
+
+        Returns
+        -------
+        LinearODEProblem
+
+        Raises
+        ------
+        ValueError
+            If preset is unknown, or as the class does.
+        """
+        if preset not in ("accurate", "paper"):
+            raise ValueError(f"preset must be 'accurate' or 'paper', got {preset!r}.")
+        c = _as_array("c", c)
+        if c.ndim < 4:
+            raise ValueError(f"c must have shape (..., T, Q, V, p+1), got {tuple(c.shape)}.")
+        p = c.shape[-1] - 1
+        top = p + 2 if preset == "accurate" else max(p, 2)
+        weight_smooth = np.ones(top + 1)
+        if preset == "accurate":
+            weight_smooth[-1] = 0.1
+        if top > p:
+            c = concat([c, zeros_like_of(c, (*c.shape[:-1], top - p))], -1)
+        return cls(c, d, u, s, weight_governing, weight_initial, weight_smooth)
+
+
+def _as_array(name: str, value: Any) -> Any:
+    if is_torch(value):
+        dtype = str(value.dtype).removeprefix("torch.")
+        array = value
+    else:
+        array = np.asarray(value)
+        dtype = str(array.dtype)
+    if dtype in ("float32", "float64"):
+        return array
+    if dtype.startswith(("int", "uint", "bool")):
+        return array.double() if is_torch(array) else array.astype(np.float64)
+    raise TypeError(
+        f"{name} must hold real numbers in float32, float64 or integers, got dtype {dtype}; "
+        "convert it first."
+    )
+
+
+def _same_kind(values: dict[str, Any]) -> dict[str, Any]:
+    arrays = {name: _as_array(name, value) for name, value in values.items()}
+    tensors = {name: array for name, array in arrays.items() if is_torch(array)}
+    if not tensors:
+        return arrays
+    devices = {str(tensor.device) for tensor in tensors.values()}
+    if len(devices) > 1:
+        listed = ", ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
+        raise ValueError(f"c, d, u, s must be on one device, got {listed}; move them with .to().")
+    import torch
+
+    device = next(iter(tensors.values())).device
+    return {
+        name: array if is_torch(array) else torch.tensor(array, device=device)
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,210 @@
+"""Which algorithm and why, and the one entry point that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_solver.factorization import factorize_problem
+from gpu_solver.problem import LinearODEProblem
+from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
+
+__all__ = ["METHODS", "BackendChoice", "Solution", "select_backend", "solve"]
+
+METHODS: Mapping[str, str] = {
+    "sweep": "compiled sequential block Cholesky on the CPU, with refinement",
+    "lapack": "LAPACK's banded Cholesky on the CPU, with refinement",
+    "cyclic_reduction": "torch operations on any device, differentiable any number of times",
+    "mnn_dense": "the original MNN: slack variable, central differences, dense Cholesky, O(T^3)",
+    "mnn_conjugate_gradient": "the original MNN solved by conjugate gradients",
+}
+
+#: Blocks above this size are faster through LAPACK than through compiled loops.
+LARGE_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """A method and the reason for it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Answer to a `LinearODEProblem`.
+
+    Attributes
+    ----------
+    y : array or Tensor (..., T, V, R+1)
+        The r-th derivative of variable v at time t; numpy or torch, float32 or float64, as the
+        problem was. NaN for problems without an answer, which ``status`` names.
+    status : int array (...)
+        `SolverStatus` codes.
+    method : str
+        The algorithm used.
+    reason : str
+        Why that one.
+    iterations, residual : array (...) or None
+        For iterative methods: iterations done and the final relative residual, per problem.
+    """
+
+    y: Any
+    status: NDArray[np.int64]
+    method: str
+    reason: str
+    iterations: NDArray[np.int64] | None = None
+    residual: NDArray[np.float64] | None = None
+
+    def raise_for_status(self) -> None:
+        """Raise `SolverError` if any problem has no answer."""
+        raise_for_status(self.status, f"solve with method {self.method!r}")
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """Advice for every kind of status that occurs, in the order of the codes."""
+        return tuple(
+            f"{SolverStatus(int(code)).name.lower()}: {SolverStatus(int(code)).advice}"
+            for code in np.unique(self.status)
+        )
+
+
+def select_backend(problem: LinearODEProblem) -> BackendChoice:
+    """Say which method `solve` would take for this problem, and why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> problem = LinearODEProblem(
+    ...     np.ones((1, 1, 1, 2)), np.zeros((5, 1)), np.ones((1, 1, 1)), np.ones(4))
+    >>> select_backend(problem).name
+    'sweep'
+    """
+    n = problem.n_variables * (problem.order + 1)
+    if problem.is_torch and problem.c.device.type != "cpu":
+        return BackendChoice(
+            "cyclic_reduction",
+            f"the tensors are on {problem.c.device}, where only torch operations run",
+        )
+    if n > LARGE_BLOCK:
+        return BackendChoice(
+            "lapack",
+            f"blocks of {n} unknowns a step are larger than {LARGE_BLOCK}, where LAPACK is faster",
+        )
+    return BackendChoice(
+        "sweep", f"blocks of {n} unknowns a step on the CPU suit compiled sequential Cholesky"
+    )
+
+
+def solve(
+    problem: LinearODEProblem,
+    method: str = "auto",
+    *,
+    on_failure: str = "raise",
+    **options: Any,
+) -> Solution:
+    """Solve linear ODEs by weighted least squares.
+
+    Parameters
+    ----------
+    problem : LinearODEProblem
+        One or a batch; if it holds tensors the answer is differentiable in c, d, u and s.
+    method : str, default "auto"
+        A key of ``METHODS``, or "auto" for what `select_backend` says. "sweep", "lapack" and the
+        two "mnn" methods run on the CPU and differentiate once; "cyclic_reduction" runs anywhere
+        and differentiates any number of times.
+    on_failure : {"raise", "status"}
+        What to do about problems without an answer: raise `SolverError`, or return NaN for them
+        and say so in ``status``.
+    **options
+        For "mnn_dense" ``gamma``, ``alpha``, ``memory_limit``; for "mnn_conjugate_gradient"
+        ``gamma``, ``alpha``, ``tolerance``, ``max_iterations``. Other methods take none.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    TypeError
+        If problem is not a `LinearODEProblem`, or the method does not know an option.
+    ValueError
+        If method or on_failure is unknown.
+    SolverError
+        If a problem has no answer and ``on_failure="raise"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> problem = LinearODEProblem.from_ode(  # y'' = -y, y(0) = 1, y'(0) = 0
+    ...     c=[[[[1.0, 0.0, 1.0]]]], d=[[0.0]], u=[[[1.0, 0.0]]], s=np.full(100, np.pi / 100))
+    >>> print(solve(problem).y[-1, 0, 0].round(6))
+    -1.0
+    """
+    if not isinstance(problem, LinearODEProblem):
+        raise TypeError(f"problem must be a LinearODEProblem, got {type(problem).__name__}.")
+    check_on_failure(on_failure)
+    if method == "auto":
+        choice = select_backend(problem)
+    elif method in METHODS:
+        choice = BackendChoice(method, "asked for")
+    else:
+        raise ValueError(f"method must be 'auto' or one of {sorted(METHODS)}, got {method!r}.")
+    if options and not choice.name.startswith("mnn"):
+        raise TypeError(f"method {choice.name!r} takes no options, got {sorted(options)}.")
+    iterations = residual = None
+    if choice.name == "cyclic_reduction":
+        y, status = _solve_by_cyclic_reduction(problem)
+    else:
+        if choice.name.startswith("mnn"):
+            from gpu_solver.backends.mnn import factorize_mnn
+
+            factor, d, u = factorize_mnn(problem, choice.name, **options)
+        else:
+            factor, d, u = factorize_problem(problem, choice.name)
+        if problem.is_torch:
+            from gpu_solver.autograd import solve_with_gradient
+
+            y, status, report = solve_with_gradient(problem, factor, d, u)
+        else:
+            y, status, report = factor.solve_with_report(d, u)
+        if report is not None:
+            iterations, residual = report
+    solution = Solution(
+        _as_given(y, problem), status, choice.name, choice.reason, iterations, residual
+    )
+    if on_failure == "raise":
+        solution.raise_for_status()
+    return solution
+
+
+def _solve_by_cyclic_reduction(problem: LinearODEProblem) -> tuple[Any, NDArray[np.int64]]:
+    import torch
+
+    from gpu_solver.autograd import solve_by_cyclic_reduction
+
+    if problem.is_torch:
+        return solve_by_cyclic_reduction(problem)
+    tensors = LinearODEProblem(
+        *(torch.tensor(getattr(problem, name)) for name in "cdus"),
+        problem.weight_governing,
+        problem.weight_initial,
+        problem.weight_smooth,
+    )
+    y, status = solve_by_cyclic_reduction(tensors)
+    return y.numpy(), status
+
+
+def _as_given(y: Any, problem: LinearODEProblem) -> Any:
+    """Bring y to the precision, and for tensors the device, of the problem's data."""
+    given = [getattr(problem, name).dtype for name in "cdus"]
+    single = all(str(dtype).endswith("float32") for dtype in given)
+    if problem.is_torch:
+        y = y.to(problem.c.device)
+        return y.float() if single else y
+    return y.astype(np.float32) if single else y
