@@ -93,7 +93,7 @@ def _check_library(library: str) -> None:
     try:
         resolve_library(library)
     except ValueError as error:
-        raise CommandLineError(f"--library {library}: {error}") from error
+        raise CommandLineError(str(error)) from error
 
 
 def _make_folder(out: str | None) -> Path | None:
@@ -112,12 +112,20 @@ def _make_folder(out: str | None) -> Path | None:
 def _fit(request: FitRequest, measurements: Measurements) -> Report:
     """Fit, with warnings collected and the estimator's own errors told in one line."""
     from discoverers.exceptions import SolverError
+    from discoverers.trajectories import as_trajectories
 
     estimator = _make_estimator(request)
     source = "standard input" if request.file == "-" else request.file
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
+            data = as_trajectories(
+                measurements.t,
+                measurements.X,
+                trajectory=measurements.trajectory,
+                u=measurements.u,
+                time_unit=request.time_unit,
+            )
             estimator.fit(
                 measurements.t,
                 measurements.X,
@@ -128,13 +136,13 @@ def _fit(request: FitRequest, measurements: Measurements) -> Report:
             raise CommandLineError(f"{source}: {error}") from error
         except SolverError as error:
             raise CommandLineError(f"{source}: no equations found: {error}", 1) from error
-        quality = fit_quality(estimator)
+        quality = fit_quality(estimator, data)
     texts = dict.fromkeys(
         " ".join(str(entry.message).split())
         for entry in caught
         if issubclass(entry.category, UserWarning)
     )
-    return Report(estimator, source, measurements, quality, tuple(texts))
+    return Report(estimator, source, measurements.time_name, data, quality, tuple(texts))
 
 
 def _make_estimator(request: FitRequest) -> "BaseDiscoverer":

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from discoverers.base import BaseDiscoverer
+    from discoverers.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class StateQuality:
     r2_simulated: float
 
 
-def fit_quality(estimator: "BaseDiscoverer") -> tuple[StateQuality, ...]:
+def fit_quality(estimator: "BaseDiscoverer", data: "Trajectories") -> tuple[StateQuality, ...]:
     """Compare the measurements with the fitted and the simulated states.
 
     Parameters
     ----------
     estimator : BaseDiscoverer
         A fitted estimator.
+    data : Trajectories
+        The measurements that it was fitted to.
 
     Returns
     -------
@@ -50,9 +53,9 @@ def fit_quality(estimator: "BaseDiscoverer") -> tuple[StateQuality, ...]:
     from discoverers.simulation import simulate
 
     measured, fitted, simulated = [], [], []
-    for run, solution in zip(estimator.training_data_, estimator.solution_, strict=True):
+    for run, solution in zip(data, estimator.solution_, strict=True):
         measured.append(run.X)
-        fitted.append(_at(solution.t, solution.X, run.t))
+        fitted.append(solution(run.t))
         result = simulate(
             estimator.equations_,
             run.t,
@@ -99,12 +102,3 @@ def r_squared(measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> 
     total = (deviation**2).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(total > 0, 1.0 - (residual**2).sum(axis=0) / total, np.nan)
-
-
-def _at(
-    t: NDArray[np.float64], X: NDArray[np.float64], times: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Fitted states at the measured times, which are among the nodes of the fit."""
-    if np.array_equal(t, times):
-        return X
-    return np.column_stack([np.interp(times, t, column) for column in X.T])

@@ -15,7 +15,7 @@ from discoverers.commandline.quality import StateQuality
 
 if TYPE_CHECKING:
     from discoverers.base import BaseDiscoverer
-    from discoverers.commandline.measurements import Measurements
+    from discoverers.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class Report:
         The fitted estimator.
     source : str
         Name of the table.
-    measurements : Measurements
-        What was read from it.
+    time_name : str
+        Name of its column of times.
+    data : Trajectories
+        The measurements, checked.
     quality : tuple of StateQuality
         Fit of each state.
     warnings : tuple of str
@@ -38,19 +40,18 @@ class Report:
 
     estimator: "BaseDiscoverer"
     source: str
-    measurements: "Measurements"
+    time_name: str
+    data: "Trajectories"
     quality: tuple[StateQuality, ...]
     warnings: tuple[str, ...]
 
     def text(self) -> str:
         """Return the report as readable text."""
-        data = self.estimator.training_data_
+        data = self.data
         span = f"{min(run.t[0] for run in data):g} to {max(run.t[-1] for run in data):g}"
         runs = "1 run" if len(data) == 1 else f"{len(data)} runs"
-        origin = f" {data.clock.unit} after {data.clock.origin}" if data.clock.origin else ""
         parts = [
-            f"{self.source}: {data.n_samples} samples in {runs}, "
-            f"{self.measurements.time_name} from {span}{origin}",
+            f"{self.source}: {data.n_samples} samples in {runs}, {self._time_label()} from {span}",
             f"{type(self.estimator).__name__}, library {self.estimator.library}, "
             f"{len(self.estimator.terms_)} candidate terms per equation",
             "",
@@ -73,13 +74,13 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
-        data = self.estimator.training_data_
+        data = self.data
         return {
             "discoverers": __version__,
             "source": self.source,
             "estimator": type(self.estimator).__name__,
             "library": str(self.estimator.library),
-            "time": self.measurements.time_name,
+            "time": self.time_name,
             "states": list(data.state_names),
             "inputs": list(data.input_names),
             "runs": len(data),
@@ -99,11 +100,11 @@ class Report:
 
     def fitted(self) -> pd.DataFrame:
         """Return the fitted states beside the measured ones, in the order of the runs."""
-        data = self.estimator.training_data_
+        data = self.data
         tables = []
         for label, run, solution in zip(data.ids, data, self.estimator.solution_, strict=True):
-            table = pd.DataFrame({self.measurements.time_name: solution.t})
-            if self.measurements.trajectory is not None:
+            table = pd.DataFrame({self.time_name: solution.t})
+            if data.form == "ids":
                 table.insert(0, "run", label)
             for v, name in enumerate(data.state_names):
                 at = pd.Series(run.X[:, v], index=run.t)
@@ -135,8 +136,25 @@ class Report:
         for name, text in texts.items():
             (folder / name).write_text(text + "\n", encoding="utf-8")
         self.fitted().to_csv(folder / "fitted.csv", index=False)
-        save_figure(plot_fit(self.estimator)[0].figure, folder / "fit.png")
+        runs = list(self.data)
+        ids = list(self.data.ids) if self.data.form == "ids" else None
+        panels = plot_fit(
+            self.estimator,
+            t=[run.t for run in runs],
+            X=[run.X for run in runs],
+            trajectory=ids,
+            simulated=True,
+        )
+        panels[-1].set_xlabel(self._time_label())
+        save_figure(panels[0].figure, folder / "fit.png")
         return (*texts, "fitted.csv", "fit.png")
+
+    def _time_label(self) -> str:
+        """Name the times, with unit and origin where the table has dates."""
+        clock = self.data.clock
+        if clock.origin is None:
+            return self.time_name
+        return f"{self.time_name} ({clock.unit} after {str(clock.origin)[:19]})"
 
     def _active(self) -> list[tuple[str, str, float, float]]:
         """List state, term, coefficient and standard error of the terms that were kept."""
@@ -194,6 +212,8 @@ def value_and_error(value: float, error: float) -> tuple[str, str]:
     decimals = 1 - math.floor(math.log10(error))
     if 0 <= decimals <= 8:
         return f"{value:.{decimals}f}", f"{error:.{decimals}f}"
+    if -6 <= decimals < 0:
+        return f"{round(value, decimals):.0f}", f"{round(error, decimals):.0f}"
     digits = max(2, decimals + 1 + math.floor(math.log10(abs(value)))) if value else 2
     return f"{value:.{min(digits, 15)}g}", f"{error:.2g}"
 

@@ -1,0 +1,12 @@
+"""Pictures of fitted estimators: states over time, phase portrait, Pareto front, coefficients.
+
+Every function takes a fitted estimator and draws into Matplotlib axes, its own or given ones.
+An estimator does not keep the measurements that it was fitted to; where they are to be seen beside
+the fit, they are passed again. Matplotlib is imported when a picture is drawn.
+"""
+
+from discoverers.plotting.models import plot_coefficients, plot_pareto
+from discoverers.plotting.states import plot_fit, plot_phase
+from discoverers.plotting.style import save_figure
+
+__all__ = ["plot_coefficients", "plot_fit", "plot_pareto", "plot_phase", "save_figure"]
