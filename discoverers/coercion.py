@@ -93,6 +93,12 @@ def is_runs(value: Any) -> bool:
     return getattr(first, "ndim", 0) >= 1
 
 
+def shape_of(value: Any, argument: str) -> tuple[int, ...]:
+    """Shape of anything array-like, without NumPy's dispatch to the value's own functions."""
+    shape = getattr(value, "shape", None)
+    return tuple(shape) if isinstance(shape, tuple) else _as_array(value, argument).shape
+
+
 def reject_sparse(value: Any, argument: str) -> None:
     """Raise scikit-learn's kind of error for sparse data."""
     if sparse.issparse(value):

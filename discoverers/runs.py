@@ -21,10 +21,11 @@ from .coercion import (
     check_finite,
     is_runs,
     read_times,
-    reject_sparse,
+    shape_of,
     to_float,
     to_matrix,
 )
+from .trajectory_ids import group_rows, ids_of_runs
 
 Form = Literal["array", "list", "ids"]
 InputFunction = Callable[[Any], Any]
@@ -53,6 +54,9 @@ class Runs:
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
     squeeze: bool
+    states_named: bool = False
+    inputs_named: bool = False
+    listed: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -94,25 +98,28 @@ def read_runs(
     trajectory_column: Hashable | None = None,
     time_unit: str = "s",
     clock: Clock | None = None,
+    allow_elapsed: bool = False,
     with_states: bool = True,
 ) -> Runs:
     """Convert and split; see `discoverers.trajectories.as_trajectories` for what is accepted.
 
-    With ``with_states=False`` there is no `X`. With a `clock` the times must be of its kind.
+    With ``with_states=False`` there is no `X`. With a `clock` the times must be of its kind, or,
+    with `allow_elapsed`, numbers that count its units.
     """
     if with_states and X is None:
         raise ValueError(
             "X (scikit-learn's y): Expected array-like (array or non-string sequence), got None. "
             "Pass the measured states."
         )
-    if is_runs(t) or (with_states and is_runs(X)):
+    listed = is_runs(t) or (with_states and is_runs(X))
+    if listed:
         if trajectory_column is not None:
             raise ValueError(
                 "trajectory_column is for one DataFrame that holds all runs, but t is a list of "
                 "runs. Set trajectory_column=None."
             )
         blocks = _list_blocks(t, X, u, sample_weight, with_states)
-        ids = _list_ids(trajectory, len(blocks))
+        ids = ids_of_runs(trajectory, len(blocks))
         form: Form = "list" if trajectory is None else "ids"
         rows = [np.arange(len(block.times.times)) for block in blocks]
         parts = list(zip(blocks, rows, strict=True))
@@ -125,9 +132,12 @@ def read_runs(
             form, ids, rows = "array", (0,), [np.arange(n)]
         else:
             form = "ids"
-            ids, rows = _group(trajectory, n)
+            ids, rows = group_rows(trajectory, n)
         parts = [(block, r) for r in rows]
-    clock = _common_clock(blocks, time_unit) if clock is None else _same_clock(blocks, clock)
+    if clock is None:
+        clock = _common_clock(blocks, time_unit)
+    elif not (allow_elapsed and all(block.times.kind == "number" for block in blocks)):
+        _require_clock(blocks, clock)
     state_names = _common_names(blocks, "X") if with_states else ()
     input_names = _common_names(blocks, "u")
     runs = []
@@ -154,7 +164,17 @@ def read_runs(
     if clash:
         raise ValueError(f"{sorted(clash)} name(s) a state and an input. Rename one of the two.")
     squeeze = all(block.squeeze for block in blocks)
-    return Runs(tuple(runs), form, clock, state_names, input_names, squeeze)
+    return Runs(
+        tuple(runs),
+        form,
+        clock,
+        state_names,
+        input_names,
+        squeeze,
+        states_named=blocks[0].state_names is not None,
+        inputs_named=blocks[0].input_names is not None,
+        listed=listed,
+    )
 
 
 def evaluate_input(
@@ -221,15 +241,15 @@ def _read_block(
     squeeze = False
     state_names: tuple[str, ...] | None = None
     if with_states:
-        reject_sparse(X, f"X{label}")
-        squeeze = np.ndim(X) == 1 if not isinstance(X, (list, tuple)) else np.ndim(X[:1]) == 1
         states, state_names = to_matrix(X, f"X{label}")
+        shape = shape_of(X, f"X{label}")
+        squeeze = len(shape) == 1
         check_finite(states, f"X{label}", state_names, allow_nan=True)
         _same_length(len(states), n, f"X{label}", f"t{label}")
         if n == 0 or states.shape[1] == 0:
             what = "sample" if n == 0 else "feature"
             raise ValueError(
-                f"Found array with 0 {what}(s) (shape={np.shape(X)}) while a minimum of 1 is "
+                f"Found array with 0 {what}(s) (shape={shape}) while a minimum of 1 is "
                 f"required: X{label} is empty."
             )
     else:
@@ -321,53 +341,6 @@ def _split_off_ids(
     return t, X, trajectory
 
 
-def _plain(entry: Any) -> Hashable:
-    value = entry.item() if isinstance(entry, np.generic) else entry
-    if value is None or value is pd.NaT or value != value:
-        raise ValueError("trajectory has a missing id (None or NaN). Give every row an id.")
-    try:
-        hash(value)
-    except TypeError as error:
-        raise TypeError(f"trajectory ids must be hashable, got {value!r}.") from error
-    return value
-
-
-def _ids(trajectory: Any) -> list[Hashable]:
-    if isinstance(trajectory, (str, bytes)) or not hasattr(trajectory, "__len__"):
-        raise TypeError(
-            f"trajectory must be a sequence with one id per row (or per run of a list), "
-            f"got {trajectory!r}."
-        )
-    if np.ndim(trajectory) > 1 and not isinstance(trajectory, (list, tuple)):
-        trajectory = np.asarray(trajectory)
-        if trajectory.size != len(trajectory):
-            raise ValueError(f"trajectory must be 1-dimensional, got shape {trajectory.shape}.")
-        trajectory = trajectory.ravel()
-    return [_plain(entry) for entry in trajectory]
-
-
-def _list_ids(trajectory: Any, n_runs: int) -> tuple[Hashable, ...]:
-    if trajectory is None:
-        return tuple(range(n_runs))
-    ids = _ids(trajectory)
-    if len(ids) != n_runs or len(set(ids)) != n_runs:
-        raise ValueError(
-            f"trajectory must hold one distinct id per run for a list of {n_runs} run(s), "
-            f"got {len(ids)} id(s), {len(set(ids))} of them distinct."
-        )
-    return tuple(ids)
-
-
-def _group(trajectory: Any, n: int) -> tuple[tuple[Hashable, ...], list[NDArray[np.intp]]]:
-    """Ids in order of first appearance and the rows of each."""
-    ids = _ids(trajectory)
-    _same_length(len(ids), n, "trajectory", "t")
-    groups: dict[Hashable, list[int]] = {}
-    for row, entry in enumerate(ids):
-        groups.setdefault(entry, []).append(row)
-    return tuple(groups), [np.asarray(rows, dtype=np.intp) for rows in groups.values()]
-
-
 def _common_clock(blocks: Sequence[_Block], time_unit: str) -> Clock:
     kinds = {block.times.kind for block in blocks}
     if len(kinds) > 1:
@@ -384,7 +357,7 @@ def _common_clock(blocks: Sequence[_Block], time_unit: str) -> Clock:
     return Clock("datetime", time_unit, origin, zoned.pop())
 
 
-def _same_clock(blocks: Sequence[_Block], clock: Clock) -> Clock:
+def _require_clock(blocks: Sequence[_Block], clock: Clock) -> None:
     for block in blocks:
         if (block.times.kind, block.times.zoned) != (clock.kind, clock.zoned):
             zone = {True: " with a time zone", False: ""}
@@ -393,7 +366,6 @@ def _same_clock(blocks: Sequence[_Block], clock: Clock) -> Clock:
                 f"the estimator was fitted with {clock.kind} values{zone[clock.zoned]}. "
                 f"Pass times of the same kind."
             )
-    return clock
 
 
 def _common_names(blocks: Sequence[_Block], which: Literal["X", "u"]) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def simulate(
     t : array-like of shape (n,)
         Times at which the states are wanted, in any order.
     x0 : array-like of shape (V,)
-        State at `t0`.
+        State at `t0`; for equations of order k the states, then their k - 1 derivatives.
     u : array-like of shape (n,) or (n, m), callable or None, default=None
         Inputs at `u_times`, interpolated linearly and constant outside, or a function of time.
     t0 : float, default=None
@@ -212,10 +212,15 @@ def _right_hand_side(
     equations: Any, signal: InputFunction | None, n_states: int
 ) -> Callable[[float, NDArray[np.float64]], NDArray[np.float64]]:
     function = equations.lambdify("numpy") if hasattr(equations, "lambdify") else equations
+    # Of equations of a higher order the states are followed by their lower derivatives, and the
+    # right-hand side is the highest one.
+    n_highest = n_states // int(getattr(equations, "order", 1))
 
     def derivative(time: float, state: NDArray[np.float64]) -> NDArray[np.float64]:
         inputs = None if signal is None else signal(time)
         value = np.asarray(function(state, inputs), dtype=np.float64)
+        if n_highest < n_states and value.shape == (n_highest,):
+            value = np.concatenate([state[n_highest:], value])
         if value.shape != (n_states,):
             raise ValueError(
                 f"x0 has {n_states} state(s), but the equations return shape {value.shape}."

@@ -1,0 +1,133 @@
+"""Other forms of a fitted estimator: expressions, functions, a torch module, pictures, files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+import sympy
+from sklearn.utils.validation import check_is_fitted
+
+from .callables import EquationsFunction
+from .equations import Equations
+from .persistence import load_estimator, save_estimator
+
+if TYPE_CHECKING:
+    from .right_hand_side import RightHandSide
+
+PLOT_KINDS = ("fit", "phase", "pareto", "coefficients")
+
+
+class Exports:
+    """Mixin that hands a fitted estimator's equations on to other tools."""
+
+    equations_: Equations
+
+    def sympy(self) -> tuple[sympy.Expr, ...]:
+        """Right-hand sides as SymPy expressions, one per state."""
+        check_is_fitted(self)
+        return tuple(self.equations_)
+
+    def latex(self) -> str:
+        """Equations as LaTeX source."""
+        check_is_fitted(self)
+        return self.equations_.latex()
+
+    def to_callable(self, backend: Literal["numpy", "torch"] = "numpy") -> EquationsFunction:
+        """Right-hand side as a vectorised function ``f(X, u=None)``.
+
+        Parameters
+        ----------
+        backend : {"numpy", "torch"}, default="numpy"
+            Arrays taken and returned; with "torch" the function is differentiable.
+        """
+        check_is_fitted(self)
+        return self.equations_.lambdify(backend)
+
+    @property
+    def module_(self) -> RightHandSide:
+        """The right-hand side as a ``torch.nn.Module`` whose parameters are the coefficients.
+
+        Built when first asked for (torch is imported then) and kept until the next fit; changes
+        of its parameters do not change `equations_`.
+        """
+        check_is_fitted(self)
+        if "_module" not in self.__dict__:
+            from .right_hand_side import RightHandSide
+
+            self.__dict__["_module"] = RightHandSide(self.equations_)
+        return self.__dict__["_module"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(cast("dict[str, Any]", super().__getstate__()))
+        state.pop("_module", None)
+        return state
+
+    def plot(
+        self,
+        kind: Literal["fit", "phase", "pareto", "coefficients"] = "fit",
+        ax: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Draw the fitted estimator with Matplotlib; see `discoverers.plotting`.
+
+        Parameters
+        ----------
+        kind : {"fit", "phase", "pareto", "coefficients"}, default="fit"
+            Solution over time, phase portrait, complexity against loss, or coefficients.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        **options
+            Passed on to the function of `discoverers.plotting`.
+
+        Raises
+        ------
+        ValueError
+            If `kind` is unknown.
+        """
+        check_is_fitted(self)
+        if kind not in PLOT_KINDS:
+            raise ValueError(f"kind must be one of {list(PLOT_KINDS)}, got {kind!r}.")
+        from . import plotting
+
+        return getattr(plotting, f"plot_{kind}")(self, ax=ax, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimator, fitted or not, to one file without pickle; `load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write (a zip archive of JSON, expressions as text, and safetensors).
+
+        Raises
+        ------
+        TypeError
+            If a parameter or attribute cannot be stored, for instance a user's function.
+        """
+        save_estimator(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read an estimator that `save` wrote; no code in the file is ever run.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        estimator of this class
+
+        Raises
+        ------
+        ValueError
+            If the file is no saved estimator, or one of another class.
+        """
+        estimator = load_estimator(path)
+        if not isinstance(estimator, cls):
+            raise ValueError(
+                f"{os.fspath(path)} holds a {type(estimator).__name__}, not a {cls.__name__}. "
+                f"Use discoverers.load."
+            )
+        return estimator

@@ -1,0 +1,219 @@
+"""Answers of a fitted estimator row by row: interpolation, forecast, and a score that is finite."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicHermiteSpline
+
+from .runs import InputFunction, RawRun
+from .simulation import Simulation, interpolated_input, simulate
+
+if TYPE_CHECKING:
+    from .equations import Equations
+
+MISSING_ERROR = 10.0
+"""Error that a missing prediction counts as, in standard deviations of the state."""
+
+
+@dataclass(frozen=True)
+class FittedTrajectory:
+    """The fitted solution of one training run.
+
+    Attributes
+    ----------
+    t : ndarray of shape (n,)
+        Strictly increasing times in the user's units.
+    X : ndarray of shape (n, V)
+        Fitted states.
+    derivative : ndarray of shape (n, V)
+        Their time derivatives.
+    u : ndarray of shape (n, m)
+        Inputs.
+    """
+
+    t: NDArray[np.float64]
+    X: NDArray[np.float64]
+    derivative: NDArray[np.float64]
+    u: NDArray[np.float64]
+
+    def __call__(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """States at times inside the span, by cubic Hermite interpolation, shape (n, V)."""
+        return np.asarray(CubicHermiteSpline(self.t, self.X, self.derivative)(times))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """States of one run and, if the integration failed, why."""
+
+    X: NDArray[np.float64]
+    message: str = ""
+
+
+def predict_known(equations: Equations, fitted: FittedTrajectory, run: RawRun) -> Prediction:
+    """States of a training run: the fitted solution, integrated on outside of its span."""
+    start, end = fitted.t[0], fitted.t[-1]
+    inside = (run.t >= start) & (run.t <= end)
+    X = np.full((len(run.t), fitted.X.shape[1]), np.nan)
+    X[inside] = fitted(run.t[inside])
+    messages = []
+    for node, rows in ((-1, run.t > end), (0, run.t < start)):
+        if rows.any():
+            result = simulate(
+                equations,
+                run.t[rows],
+                _state(equations, fitted, node),
+                _signal_beyond(fitted, node, run, rows),
+                t0=float(fitted.t[node]),
+                scale=_scale(equations, fitted.X, fitted.derivative),
+            )
+            X[rows] = result.X[:, : X.shape[1]]
+            messages.append(result.message)
+    return Prediction(X, " ".join(filter(None, messages)))
+
+
+def predict_from(
+    equations: Equations,
+    run: RawRun,
+    x0: NDArray[np.float64],
+    *,
+    start: float | None = None,
+    solution: Sequence[FittedTrajectory] = (),
+) -> Prediction:
+    """States of a run by pure simulation from `x0` at `start` (its earliest time by default)."""
+    signal: Any = None
+    if run.u.shape[1]:
+        signal = run.signal or interpolated_input(run.t, run.u)
+    result: Simulation = simulate(
+        equations,
+        run.t,
+        x0,
+        signal,
+        t0=start,
+        scale=_typical_scale(equations, x0, solution),
+    )
+    return Prediction(result.X[:, : len(equations)], result.message)
+
+
+def predict_held_out(
+    equations: Equations, run: RawRun, label: str, solution: Sequence[FittedTrajectory]
+) -> tuple[Prediction, float]:
+    """Simulate a run that was not part of the fit from its first fully measured row on.
+
+    Returns the prediction, NaN in earlier rows, and the time of that row.
+    """
+    full = ~np.isnan(run.X).any(axis=1) & (run.weight > 0)
+    if not full.any():
+        raise ValueError(
+            f"X has no row in which all states are measured{label}, so the simulation of this "
+            f"held-out run has no initial state. Use predict(t, x0=...) and a metric of yours."
+        )
+    start = float(run.t[full].min())
+    state = run.X[full & (run.t == start)].mean(axis=0)
+    if equations.order > 1:
+        raise ValueError(
+            f"Equations of order {equations.order} need initial derivatives, which a held-out run "
+            f"does not tell. Use predict(t, x0=...) and a metric of yours."
+        )
+    rows = run.t >= start
+    later = replace(run, rows=run.rows[rows], t=run.t[rows], X=run.X[rows], u=run.u[rows])
+    answer = predict_from(equations, later, state, start=start, solution=solution)
+    X = np.full(run.X.shape, np.nan)
+    X[rows] = answer.X
+    return Prediction(X, answer.message), start
+
+
+def bounded_r2(
+    measured: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> float:
+    """R2 averaged over the states, with bounded errors, so that it is finite whatever happens.
+
+    Entries that were not measured do not count. A missing prediction, and every error larger than
+    that, counts as an error of `MISSING_ERROR` standard deviations of the state, so the score is
+    never below ``1 - MISSING_ERROR**2``. Where no error is that large this is scikit-learn's
+    ``r2_score`` with uniform average. Of a state that does not vary, an exact prediction scores 1
+    and any other 0, less ``MISSING_ERROR**2`` times the missing share.
+
+    Parameters
+    ----------
+    measured, predicted : ndarray of shape (n, V)
+    weight : ndarray of shape (n,)
+
+    Returns
+    -------
+    float
+    """
+    scores = []
+    for truth, answer in zip(measured.T, predicted.T, strict=True):
+        known = ~np.isnan(truth) & (weight > 0)
+        if not known.any():
+            continue
+        share = weight[known] / weight[known].sum()
+        values, missing = truth[known], ~np.isfinite(answer[known])
+        # A state of which only some rows were measured keeps its own mean and spread.
+        variance = float(share @ (values - share @ values) ** 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared = np.where(missing, 0.0, answer[known] - values) ** 2
+        lost = float(share @ missing)
+        if variance <= np.finfo(float).eps ** 2 * max(1.0, float(np.abs(values).max())) ** 2:
+            exact = not missing.any() and squared.max() <= 1e-20 * max(1.0, np.abs(values).max())
+            scores.append(1.0 if exact else -(MISSING_ERROR**2) * lost)
+            continue
+        limit = MISSING_ERROR**2 * variance
+        squared = np.where(missing, limit, np.minimum(squared, limit))
+        scores.append(1.0 - float(share @ squared) / variance)
+    if not scores:
+        raise ValueError("X holds no measured value (all NaN or of weight 0); nothing to score.")
+    return float(np.mean(scores))
+
+
+def failures(predictions: Sequence[Prediction], ids: Sequence[Hashable]) -> str:
+    """One text about all runs whose integration failed; empty if none did."""
+    failed = [
+        f"trajectory {run_id!r}: {prediction.message}" if len(ids) > 1 else prediction.message
+        for run_id, prediction in zip(ids, predictions, strict=True)
+        if prediction.message
+    ]
+    more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
+    return " ".join(failed[:3]) + more
+
+
+def _state(equations: Equations, fitted: FittedTrajectory, node: int) -> NDArray[np.float64]:
+    if equations.order == 1:
+        return fitted.X[node]
+    return np.concatenate([fitted.X[node], fitted.derivative[node]])
+
+
+def _scale(
+    equations: Equations, X: NDArray[np.float64], derivative: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    sizes = np.abs(X).max(axis=0)
+    if equations.order == 1:
+        return sizes
+    return np.concatenate([sizes, np.abs(derivative).max(axis=0)])
+
+
+def _typical_scale(
+    equations: Equations, x0: NDArray[np.float64], solution: Sequence[FittedTrajectory]
+) -> NDArray[np.float64]:
+    sizes = [np.abs(x0)]
+    sizes += [_scale(equations, fitted.X, fitted.derivative) for fitted in solution]
+    return np.max(sizes, axis=0)
+
+
+def _signal_beyond(
+    fitted: FittedTrajectory, node: int, run: RawRun, rows: NDArray[np.bool_]
+) -> InputFunction | None:
+    """Inputs outside the span: from the fit's last value through those of the rows."""
+    if not fitted.u.shape[1]:
+        return None
+    if run.signal is not None:
+        return run.signal
+    times = np.concatenate([fitted.t[[node]], run.t[rows]])
+    return interpolated_input(times, np.concatenate([fitted.u[[node]], run.u[rows]]))
