@@ -1,0 +1,132 @@
+"""Stage 1 over all states and runs: denoised states, derivatives, and what each datum is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .noise import NoiseModel, estimate_noise
+from .smoothing import smooth_channels
+from .trajectories import Trajectories
+
+__all__ = ["Denoised", "denoise"]
+
+Array = NDArray[np.float64]
+
+KNOWN_START_WEIGHT = 1e8
+"""Weight of an initial state that the user knows, against one measurement, in the first pass."""
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """States as the smoother sees them.
+
+    Attributes
+    ----------
+    data : tuple of ndarray of shape (n, V)
+        What was measured, known initial states put in; finite everywhere (0 where precision is 0).
+    precision : tuple of ndarray of shape (n, V)
+        Inverse noise variance of every datum, 0 where there is none.
+    states : tuple of ndarray of shape (n, V)
+        Smoothed states.
+    steps : tuple of ndarray of shape (n - 1,)
+        Time steps divided by `time_scale`.
+    time_scale : float
+        Median step, in the user's unit of time.
+    noise_std : ndarray of shape (V,)
+        Root mean square of the noise's standard deviation over the measurements.
+    smoothness : ndarray of shape (V,)
+        Weights chosen by cross-validation.
+    freedom : ndarray of shape (V,)
+        Effective degrees of freedom of the smoothed states.
+    """
+
+    data: tuple[Array, ...]
+    precision: tuple[Array, ...]
+    states: tuple[Array, ...]
+    steps: tuple[Array, ...]
+    time_scale: float
+    noise_std: Array
+    smoothness: Array
+    freedom: Array
+
+
+def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoised:
+    """Smooth all states, estimate their noise, and smooth again with the weights it implies.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+    noise_std : ndarray of shape (V,), optional
+        Standard deviation of the noise where it is known; estimated by default.
+
+    Returns
+    -------
+    Denoised
+    """
+    runs = trajectories.runs
+    time_scale = float(np.median(np.concatenate([np.diff(run.t) for run in runs])))
+    steps = tuple(np.diff(run.t) / time_scale for run in runs)
+    data = [np.where(run.measured, run.X, 0.0) for run in runs]
+    weight = [run.measured * run.weight[:, None] for run in runs]
+    for run, x, w in zip(runs, data, weight, strict=True):
+        known = ~np.isnan(run.x0)
+        x[0, known] = run.x0[known]
+        w[0, known] = KNOWN_START_WEIGHT
+    fits = smooth_channels(steps, data, weight)
+    models = []
+    for v, fit in enumerate(fits):
+        sampled = [
+            np.where(np.isnan(run.x0[v]) | (run.t > run.t[0]), run.weight, 0.0) for run in runs
+        ]
+        counted = [w * run.measured[:, v] for w, run in zip(sampled, runs, strict=True)]
+        model = estimate_noise(
+            [run.t for run in runs], [x[:, v] for x in data], counted, fit.values, fit.leverage
+        )
+        if noise_std is not None:
+            model = NoiseModel(float(noise_std[v]) ** 2, 0.0, 0.0, model.discrepancy)
+        models.append(model)
+    precision = []
+    for i, (run, w) in enumerate(zip(runs, weight, strict=True)):
+        variance = np.stack(
+            [model.variance(fit.values[i]) for model, fit in zip(models, fits, strict=True)], axis=1
+        )
+        known = ~np.isnan(run.x0)
+        part = w / variance
+        part[0, known] = 1.0 / np.array([model.discrepancy for model in models])[known]
+        precision.append(part)
+    if any(not _proportional(p, w) for p, w in zip(precision, weight, strict=True)):
+        fits = smooth_channels(steps, data, precision)
+    rms = [
+        _noise_rms(runs, fit.values, model, v)
+        for v, (fit, model) in enumerate(zip(fits, models, strict=True))
+    ]
+    return Denoised(
+        data=tuple(data),
+        precision=tuple(precision),
+        states=tuple(np.stack([fit.values[i] for fit in fits], axis=1) for i in range(len(runs))),
+        steps=steps,
+        time_scale=time_scale,
+        noise_std=np.array(rms),
+        smoothness=np.array([fit.smoothness for fit in fits]),
+        freedom=np.array([sum(float(h.sum()) for h in fit.leverage) for fit in fits]),
+    )
+
+
+def _noise_rms(runs: tuple, values: tuple[Array, ...], model: NoiseModel, v: int) -> float:
+    variance = [
+        model.measurement(y)[run.measured[:, v]] for run, y in zip(runs, values, strict=True)
+    ]
+    return float(np.sqrt(np.mean(np.concatenate(variance))))
+
+
+def _proportional(precision: Array, weight: Array) -> bool:
+    """Whether each column of one is a multiple of the other's: the first pass then stands."""
+    seen = weight > 0
+    for v in range(weight.shape[1]):
+        ratio = precision[seen[:, v], v] / weight[seen[:, v], v]
+        if ratio.size and np.ptp(ratio) > 1e-12 * ratio.max():
+            return False
+    return True

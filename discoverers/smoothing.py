@@ -1,0 +1,227 @@
+"""Stage 1: denoised states and derivatives, one channel at a time, by scalable mechanistic networks.
+
+The smoother is the least-squares problem of the S-MNN paper (section 3.1) with the data as "initial
+values" at every time, no governing rows, and a weight on the Taylor rows that is chosen by exact
+generalised cross-validation. Its normal matrix is block tridiagonal, so states, leverages and the
+effective degrees of freedom cost O(T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_solver import BlockTridiagonal
+from gpu_solver.assembly import LeastSquaresRows
+
+from .integration import INTEGRAL_DECAY, INTEGRAL_ORDER
+
+__all__ = ["ChannelFit", "smooth_channels", "smooth_to_slopes"]
+
+Array = NDArray[np.float64]
+
+SMOOTHER_ORDER = 3
+"""R of the smoother: it penalises jumps of the third derivative, as a quintic spline nearly does."""
+
+SMOOTHNESS_GRID = 10.0 ** np.arange(-8.0, 10.0)
+"""Weights tried first, in units of the data's own weight; clean data take the lowest."""
+
+GOVERNING_GRID = 10.0 ** np.arange(-2.0, 7.0)
+"""Weights of the equations against the data, tried by `smooth_to_slopes`."""
+
+REFINED_STEPS = 10.0 ** np.array([-0.5, -0.25, 0.25, 0.5])
+
+
+@dataclass(frozen=True)
+class ChannelFit:
+    """One state over all runs, smoothed.
+
+    Attributes
+    ----------
+    values, slopes : tuple of ndarray of shape (n,)
+        The state and its time derivative (per unit of the steps' time) at every node of each run.
+    leverage : tuple of ndarray of shape (n,)
+        d value_i / d data_i, 0 where nothing was measured; they sum to the degrees of freedom.
+    smoothness : float
+        The weight that cross-validation chose.
+    """
+
+    values: tuple[Array, ...]
+    slopes: tuple[Array, ...]
+    leverage: tuple[Array, ...]
+    smoothness: float
+
+
+def _taylor_blocks(steps: Array, order: int, decay: float) -> tuple[Array, Array]:
+    """Blocks of A^T W^2 A of the Taylor rows alone, the r-th row weighted by decay**r."""
+    rows = LeastSquaresRows(
+        c=np.zeros((1, 1, order + 1)),
+        s=steps,
+        governing=np.zeros((1, 1)),
+        initial=np.zeros((1, 1, 1)),
+        smooth=(decay ** (2.0 * np.arange(order + 1.0)))[None, None, :],
+        n_steps=len(steps) + 1,
+        n_variables=1,
+        order=order,
+    )
+    return rows.normal_blocks()
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Fits of several channels that share their data's weights, for one smoothness weight."""
+
+    y: list[Array]  # per run (n, R+1, channels)
+    leverage: list[Array]  # per run (n,)
+    gcv: Array  # (channels,)
+
+
+def _solve(
+    blocks: Sequence[tuple[Array, Array]],
+    data: Sequence[Array],
+    precision: Sequence[Array],
+    smoothness: float,
+) -> _Solved:
+    fits, leverages = [], []
+    for (diagonal, lower), x, weight in zip(blocks, data, precision, strict=True):
+        matrix = smoothness * diagonal
+        matrix[:, 0, 0] += weight
+        factor = BlockTridiagonal(matrix, smoothness * lower).factorize()
+        right = np.zeros((*matrix.shape[:2], x.shape[1]))
+        right[:, 0, :] = weight[:, None] * x
+        fits.append(factor.solve(right, columns=True))
+        leverages.append(weight * factor.selected_inverse()[0][:, 0, 0])
+    n = sum(int((weight > 0).sum()) for weight in precision)
+    freedom = n - sum(float(leverage.sum()) for leverage in leverages)
+    residual = sum(
+        (weight[:, None] * (x - y[:, 0, :]) ** 2).sum(axis=0)
+        for x, y, weight in zip(data, fits, precision, strict=True)
+    )
+    return _Solved(fits, leverages, n * residual / max(freedom, 1e-9 * n) ** 2)
+
+
+def smooth_channels(
+    steps: Sequence[Array], X: Sequence[Array], precision: Sequence[Array]
+) -> tuple[ChannelFit, ...]:
+    """Smooth every state of every run, each state with its own cross-validated weight.
+
+    Parameters
+    ----------
+    steps : sequence of ndarray of shape (n - 1,)
+        Time steps of each run, in a unit in which they are about 1.
+    X : sequence of ndarray of shape (n, V)
+        Measured states. Entries with precision 0 are not read.
+    precision : sequence of ndarray of shape (n, V)
+        Weights of the data, 0 for what was not measured; only their ratios within a state matter.
+
+    Returns
+    -------
+    tuple of ChannelFit, one per state
+    """
+    blocks = [_taylor_blocks(step, SMOOTHER_ORDER, 1.0) for step in steps]
+    n_states = X[0].shape[1]
+    fits: list[ChannelFit | None] = [None] * n_states
+    # States that share their weights share every factorisation.
+    stacked = np.concatenate(precision)
+    groups: dict[bytes, list[int]] = {}
+    scales = np.array([_typical(stacked[:, v]) for v in range(n_states)])
+    for v in range(n_states):
+        groups.setdefault((stacked[:, v] / scales[v]).tobytes(), []).append(v)
+    for members in groups.values():
+        weights = [part[:, members[0]] / scales[members[0]] for part in precision]
+        data, centre, spread = _standardise([x[:, members] for x in X], weights)
+        solved = {weight: _solve(blocks, data, weights, weight) for weight in SMOOTHNESS_GRID}
+        for position, v in enumerate(members):
+
+            def score(weight: float, position: int = position) -> float:
+                if weight not in solved:
+                    solved[weight] = _solve(blocks, data, weights, weight)
+                return float(solved[weight].gcv[position])
+
+            best = min(SMOOTHNESS_GRID, key=score)
+            if best != SMOOTHNESS_GRID[0]:
+                best = min([best, *(best * REFINED_STEPS)], key=score)
+            chosen = solved[best]
+            fits[v] = ChannelFit(
+                values=tuple(
+                    centre[position] + spread[position] * y[:, 0, position] for y in chosen.y
+                ),
+                slopes=tuple(spread[position] * y[:, 1, position] for y in chosen.y),
+                leverage=tuple(chosen.leverage),
+                smoothness=float(best),
+            )
+    return tuple(fit for fit in fits if fit is not None)
+
+
+def smooth_to_slopes(
+    steps: Sequence[Array],
+    x: Sequence[Array],
+    precision: Sequence[Array],
+    slopes: Sequence[Array],
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Fit one state to its data and, as governing rows, to given slopes ``y' = f``.
+
+    The weight of the governing rows is chosen by generalised cross-validation: right equations get
+    a large one, and the states then have the noise of a fit with few parameters.
+
+    Parameters
+    ----------
+    steps, x, precision, slopes : sequence of ndarray, one per run
+        As in `smooth_channels`, for one state; slopes per unit of the steps' time, shape (n,).
+
+    Returns
+    -------
+    values, derivatives : tuple of ndarray of shape (n,), one per run
+    """
+    scale = _typical(np.concatenate(precision))
+    weights = [part / scale for part in precision]
+    data, centre, spread = _standardise([part[:, None] for part in x], weights)
+    n = sum(int((weight > 0).sum()) for weight in weights)
+    taylor = [_taylor_blocks(step, INTEGRAL_ORDER, INTEGRAL_DECAY) for step in steps]
+    lowest, chosen = np.inf, []
+    for governing in GOVERNING_GRID:
+        fits, freedom, residual = [], float(n), 0.0
+        for (diagonal, lower), part, weight, slope in zip(
+            taylor, data, weights, slopes, strict=True
+        ):
+            # Taylor rows stay a hundred times heavier than the equations: they are the quadrature.
+            matrix = 100.0 * governing * diagonal
+            matrix[:, 0, 0] += weight
+            matrix[:, 1, 1] += governing
+            factor = BlockTridiagonal(matrix, 100.0 * governing * lower).factorize()
+            right = np.zeros(matrix.shape[:2])
+            right[:, 0] = weight * part[:, 0]
+            right[:, 1] = governing * slope / spread[0]
+            y = factor.solve(right, columns=False)
+            freedom -= float((weight * factor.selected_inverse()[0][:, 0, 0]).sum())
+            residual += float((weight * (part[:, 0] - y[:, 0]) ** 2).sum())
+            fits.append(y)
+        gcv = n * residual / max(freedom, 1e-9 * n) ** 2
+        if not chosen or gcv < lowest:
+            lowest, chosen = gcv, fits
+    values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)
+    return values, tuple(spread[0] * y[:, 1] for y in chosen)
+
+
+def _typical(precision: Array) -> float:
+    positive = precision[precision > 0]
+    return float(np.median(positive)) if positive.size else 1.0
+
+
+def _standardise(X: Sequence[Array], weights: Sequence[Array]) -> tuple[list[Array], Array, Array]:
+    """Centre and scale each column by its measured entries; unmeasured ones become 0."""
+    measured = np.concatenate([x[weight > 0] for x, weight in zip(X, weights, strict=True)])
+    centre = measured.mean(axis=0)
+    spread = measured.std(axis=0)
+    spread = np.where(spread > 1e-12 * np.abs(centre), spread, np.maximum(np.abs(centre), 1.0))
+    return (
+        [
+            np.where(weight[:, None] > 0, (x - centre) / spread, 0.0)
+            for x, weight in zip(X, weights, strict=True)
+        ],
+        centre,
+        spread,
+    )

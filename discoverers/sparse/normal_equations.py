@@ -1,0 +1,121 @@
+"""One least-squares regression, reduced to what every subset of its columns needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NormalEquations"]
+
+Array = NDArray[np.float64]
+
+RIDGE = 1e-13
+"""Added to the unit diagonal: collinear columns then share a coefficient instead of failing."""
+
+
+@dataclass(frozen=True, eq=False)
+class NormalEquations:
+    """Gram matrix and moments of whitened columns and target.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (K, K)
+        Inner products of the columns.
+    moment : ndarray of shape (K,)
+        Inner products of the columns with the target.
+    energy : float
+        Inner product of the target with itself.
+    n_rows : int
+        Number of whitened rows: independent residuals.
+    log_determinant : float
+        Of the residuals' covariance, so that likelihoods of different whitenings compare.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> columns = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> target = columns @ [2.0, 0.0]
+    >>> normal = NormalEquations.from_rows(columns, target)
+    >>> normal.solve([0]).round(6), round(normal.loss([0]), 6)
+    (array([2.]), 0.0)
+    """
+
+    gram: Array
+    moment: Array
+    energy: float
+    n_rows: int
+    log_determinant: float = 0.0
+
+    @classmethod
+    def from_rows(
+        cls, columns: Array, target: Array, log_determinant: float = 0.0
+    ) -> NormalEquations:
+        """Reduce whitened rows: columns (n, K) and target (n,)."""
+        gram = columns.T @ columns
+        return cls(gram, columns.T @ target, float(target @ target), len(target), log_determinant)
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        """Pool the rows of two regressions."""
+        return NormalEquations(
+            self.gram + other.gram,
+            self.moment + other.moment,
+            self.energy + other.energy,
+            self.n_rows + other.n_rows,
+            self.log_determinant + other.log_determinant,
+        )
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns K."""
+        return len(self.moment)
+
+    @cached_property
+    def column_norms(self) -> Array:
+        """Length of every column; 1 for columns that vanish."""
+        norms = np.sqrt(np.diagonal(self.gram))
+        return np.where(norms > 0.0, norms, 1.0)
+
+    @cached_property
+    def _scaled(self) -> tuple[Array, Array]:
+        norms = self.column_norms
+        gram = self.gram / np.outer(norms, norms) + RIDGE * np.eye(self.n_columns)
+        return gram, self.moment / norms
+
+    def losses(self, supports: NDArray[np.intp]) -> Array:
+        """Residual sums of squares of the best fits on supports (N, k), shape (N,)."""
+        if supports.shape[1] == 0:
+            return np.full(len(supports), self.energy)
+        gram, moment = self._scaled
+        parts = moment[supports]
+        matrices = gram[supports[:, :, None], supports[:, None, :]]
+        coefficients = np.linalg.solve(matrices, parts[..., None])[..., 0]
+        return np.maximum(self.energy - (coefficients * parts).sum(axis=1), 0.0)
+
+    def loss(self, support: Sequence[int]) -> float:
+        """Residual sum of squares of the best fit on one support."""
+        return float(self.losses(np.array([support], dtype=np.intp).reshape(1, -1))[0])
+
+    def solve(self, support: Sequence[int]) -> Array:
+        """Coefficients of the best fit on one support, shape (k,)."""
+        index = np.asarray(support, dtype=np.intp)
+        gram, moment = self._scaled
+        scaled = np.linalg.solve(gram[np.ix_(index, index)], moment[index])
+        return scaled / self.column_norms[index]
+
+    def covariance(self, support: Sequence[int]) -> Array:
+        """Covariance of `solve`'s coefficients when rows have unit variance, shape (k, k)."""
+        index = np.asarray(support, dtype=np.intp)
+        norms = self.column_norms[index]
+        inverse = np.linalg.inv(self._scaled[0][np.ix_(index, index)])
+        return inverse / np.outer(norms, norms)
+
+    def drop_costs(self, support: Sequence[int]) -> Array:
+        """How much the loss rises when one column of the support is left out, shape (k,)."""
+        index = np.asarray(support, dtype=np.intp)
+        gram, moment = self._scaled
+        inverse = np.linalg.inv(gram[np.ix_(index, index)])
+        return (inverse @ moment[index]) ** 2 / np.diagonal(inverse)

@@ -1,0 +1,110 @@
+"""Windows with a free initial value, and residuals made white within them.
+
+In a window the data are ``x_i = a + (integral of f)_i + drift_i + noise_i``. The initial value a is
+free, so errors do not add up over the record; the drift is a random walk, the integrated error of
+features that come from smoothed instead of true states. This is the local-level model, and the
+Kalman filter with a diffuse start whitens any column in O(n): the start removes a, the filter the
+correlation (Durbin & Koopman, Time Series Analysis by State Space Methods, 2012, chapters 2, 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .sparse import NormalEquations
+
+__all__ = ["Windows", "split_windows", "whitened_normal_equations"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Rows of a record in windows of nearly equal length.
+
+    Attributes
+    ----------
+    index : ndarray of int, shape (n_windows, length)
+        Row numbers in increasing order; shorter windows repeat their last row.
+    valid : ndarray of bool, shape (n_windows, length)
+        False where a row is such a repetition.
+    """
+
+    index: NDArray[np.intp]
+    valid: NDArray[np.bool_]
+
+
+def split_windows(stretches: list[slice], length: int) -> Windows:
+    """Cut stretches of rows into windows of about ``length`` rows that do not overlap."""
+    parts = [
+        part
+        for stretch in stretches
+        for part in np.array_split(
+            np.arange(stretch.start, stretch.stop),
+            max(1, round((stretch.stop - stretch.start) / length)),
+        )
+    ]
+    longest = max(map(len, parts))
+    index = np.stack([np.pad(part, (0, longest - len(part)), mode="edge") for part in parts])
+    valid = np.arange(longest)[None, :] < np.array([len(part) for part in parts])[:, None]
+    return Windows(index, valid)
+
+
+def whitened_normal_equations(
+    windows: Windows, columns: Array, precision: Array, elapsed: Array, drift: float
+) -> NormalEquations:
+    """Normal equations of the last column on the others, whitened window by window.
+
+    Parameters
+    ----------
+    windows : Windows
+    columns : ndarray of shape (n, K + 1)
+        Integrated features, and the data last.
+    precision : ndarray of shape (n,)
+        Inverse noise variance of the data; 0 where nothing was measured.
+    elapsed : ndarray of shape (n,)
+        Time in steps.
+    drift : float
+        Variance that the random walk gains per unit of elapsed.
+
+    Returns
+    -------
+    NormalEquations
+        With the log-determinant of the residuals' covariance.
+    """
+    count, length = windows.index.shape
+    size = columns.shape[1]
+    level = np.zeros((count, size))
+    variance = np.zeros(count)
+    started = np.zeros(count, dtype=bool)
+    gram = np.zeros((size, size))
+    log_determinant, n_rows = 0.0, 0
+    for i in range(length):
+        rows = windows.index[:, i]
+        if i:
+            variance = variance + drift * (elapsed[rows] - elapsed[windows.index[:, i - 1]])
+        weight = precision[rows]
+        seen = windows.valid[:, i] & (weight > 0)
+        noise = 1.0 / np.where(seen, weight, 1.0)
+        total = variance + noise
+        gap = columns[rows] - level
+        fresh = seen & started
+        # A window's first datum sets its level; later ones give an innovation each.
+        gain = np.where(fresh, variance / total, np.where(seen, 1.0, 0.0))
+        white = gap[fresh] / np.sqrt(total[fresh])[:, None]
+        gram += white.T @ white
+        log_determinant += float(np.log(total[fresh]).sum())
+        n_rows += int(fresh.sum())
+        level += gain[:, None] * gap
+        variance = np.where(fresh, variance * noise / total, np.where(seen, noise, variance))
+        started |= seen
+    return NormalEquations(
+        gram[:-1, :-1].copy(),
+        gram[:-1, -1].copy(),
+        float(gram[-1, -1]),
+        n_rows,
+        log_determinant,
+    )
