@@ -7,18 +7,23 @@ from typing import Any, Literal
 
 import numpy as np
 import sympy
-from sympy.printing.numpy import NumPyPrinter
+from sympy.core.function import AppliedUndef
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
+from sympy.printing.numpy import NumPyPrinter, SciPyPrinter
 
-__all__ = ["EquationsFunction", "compile_columns"]
+from discoverers.expressions import FUNCTIONS
+from discoverers.terms import is_constant
+
+__all__ = ["EquationsFunction", "compile_columns", "split_columns"]
 
 Backend = Literal["numpy", "torch"]
 BACKENDS = ("numpy", "torch")
 
-# what NumPy's printer may write for the functions an expression can hold
+# what NumPy's printer may write for the functions that text can hold
 _TORCH_NAMES = (
-    "sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh exp log sqrt sign floor ceil "
-    "minimum maximum abs"
-).split()
+    *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
+    *("arcsinh", "arccosh", "arctanh", "exp", "log", "sqrt", "sign", "abs"),
+)
 
 
 def compile_columns(
@@ -37,64 +42,70 @@ def compile_columns(
         If an expression holds a function without implementation.
     """
     for expr in exprs:
-        for applied in expr.atoms(sympy.core.function.AppliedUndef):
-            if applied.func.__name__ not in functions:
+        _check_functions(expr, functions, backend)
+    settings = {
+        "fully_qualified_modules": False,
+        "inline": True,
+        "user_functions": {name: name for name in functions},
+    }
+    try:
+        return sympy.lambdify(
+            list(variables),
+            [_fold(expr) for expr in exprs],
+            modules=[dict(functions), *_namespaces(backend)],
+            printer=(NumPyPrinter if backend == "torch" else SciPyPrinter)(settings),
+            cse=True,
+            dummify=True,  # names may be no identifiers, or shadow a function
+        )
+    except PrintMethodNotImplementedError as error:
+        raise ValueError(f"an expression holds what NumPy and SciPy cannot do: {error}") from error
+
+
+def _check_functions(
+    expr: sympy.Expr, functions: Mapping[str, Callable[..., Any]], backend: Backend
+) -> None:
+    for applied in expr.atoms(sympy.Function, AppliedUndef):
+        name = applied.func.__name__
+        if isinstance(applied, AppliedUndef):
+            if name not in functions:
                 raise ValueError(
-                    f"no implementation of function '{applied.func.__name__}' in '{expr}'; pass functions={{"
-                    f"'{applied.func.__name__}': callable}}"
+                    f"no implementation of function '{name}' in '{expr}'; pass "
+                    f"functions={{'{name}': callable}}"
                 )
-    printer = NumPyPrinter(
-        {
-            "fully_qualified_modules": False,
-            "inline": True,
-            "allow_unknown_functions": True,
-            "user_functions": {name: name for name in functions},
-        }
-    )
-    return sympy.lambdify(
-        list(variables),
-        [_fold(expr) for expr in exprs],
-        modules=[dict(functions), _namespace(backend)],
-        printer=printer,
-        cse=True,
-        dummify=True,  # names may be no identifiers, or shadow a function
-    )
+        elif backend == "torch" and applied.free_symbols and FUNCTIONS.get(name) is None:
+            raise ValueError(f"no PyTorch counterpart of function '{name}' in '{expr}'")
 
 
-def _namespace(backend: Backend) -> Any:
+def _namespaces(backend: Backend) -> list[Any]:
     if backend == "numpy":
-        return "numpy"
+        return ["scipy", "numpy"]
     import torch
 
-    names: dict[str, Any] = {
-        name: getattr(torch, name) for name in _TORCH_NAMES if hasattr(torch, name)
-    }
-    names["pi"] = np.pi
-    return names
+    return [{name: getattr(torch, name) for name in _TORCH_NAMES}]
 
 
 def _fold(expr: sympy.Expr) -> sympy.Expr:
     """Numbers such as sin(3) or pi/4 as floats: PyTorch's functions take tensors only."""
     if expr.is_Number or isinstance(expr, sympy.Symbol):
         return expr
-    if not expr.free_symbols and not expr.has(sympy.core.function.AppliedUndef):
+    if is_constant(expr):
         return sympy.Float(float(expr))
-    if not expr.args:
-        return expr
-    folded = [
-        _fold(argument) if isinstance(argument, sympy.Expr) else argument for argument in expr.args
-    ]
-    return (
-        expr
-        if all(new is old for new, old in zip(folded, expr.args, strict=True))
-        else expr.func(*folded)
-    )
+    if not all(isinstance(argument, sympy.Expr) for argument in expr.args):
+        return expr  # Piecewise and the like
+    folded = [_fold(argument) for argument in expr.args]
+    same = all(new is old for new, old in zip(folded, expr.args, strict=True))
+    return expr if same else expr.func(*folded)
 
 
 def split_columns(
-    X: Any, u: Any, n_states: tuple[int, ...], n_inputs: int, needs_inputs: bool, xp: Any
+    X: Any,
+    u: Any,
+    n_states: tuple[int, ...],
+    n_inputs: int,
+    needs_inputs: bool,
+    xp: Any,
 ) -> tuple[list[Any], tuple[int, ...]]:
-    """The columns of X (..., V) and u (..., m), broadcast against each other over the leading axes, and that shape.
+    """The columns of X (..., V) and u (..., m), and the shape their leading axes broadcast to.
 
     Raises
     ------
@@ -104,26 +115,26 @@ def split_columns(
     if X.ndim == 0 or X.shape[-1] not in n_states:
         wanted = " or ".join(map(str, n_states))
         raise ValueError(
-            f"X must have {wanted} columns (one per state) on its last axis, got shape {tuple(X.shape)}"
+            f"X must have {wanted} columns (one per state) on its last axis, got shape "
+            f"{tuple(X.shape)}"
         )
     columns = [X[..., index] for index in range(X.shape[-1])]
     lead = tuple(X.shape[:-1])
     if u is not None:
         if u.ndim == 0 or u.shape[-1] != n_inputs:
             raise ValueError(
-                f"u must have {n_inputs} columns (one per input) on its last axis, got shape {tuple(u.shape)}"
+                f"u must have {n_inputs} columns (one per input) on its last axis, got shape "
+                f"{tuple(u.shape)}"
             )
         lead = tuple(xp.broadcast_shapes(lead, tuple(u.shape[:-1])))
         columns += [u[..., index] for index in range(n_inputs)]
     elif needs_inputs:
-        raise ValueError(
-            f"u is missing: these equations have {n_inputs} inputs; pass u of shape (..., {n_inputs})"
-        )
+        raise ValueError(f"u is missing: there are {n_inputs} inputs; pass u (..., {n_inputs})")
     return columns, lead
 
 
 class EquationsFunction:
-    """The right-hand side as a function ``f(X, u=None)``; made by ``Equations.lambdify``, picklable.
+    """The right-hand side as a function ``f(X, u=None)``; made by `Equations.lambdify`, picklable.
 
     Parameters
     ----------
@@ -135,8 +146,13 @@ class EquationsFunction:
         How many of the variables are inputs; they come last.
     functions : mapping of str to callable
         Implementations of the functions that are not SymPy's.
-    backend : {"numpy", "torch"}
+    backend : {"numpy", "torch"}, default="numpy"
         Which arrays it takes and returns.
+
+    Raises
+    ------
+    ValueError
+        If `backend` is unknown or a function has no implementation.
     """
 
     def __init__(
@@ -157,7 +173,10 @@ class EquationsFunction:
         n_columns = len(self.variables) - n_inputs
         used = set().union(*(expr.free_symbols for expr in self.exprs))
         self._needs_inputs = bool(used & set(self.variables[n_columns:]))
-        self._reads_states_only = not used & set(self.variables[len(self.exprs) : n_columns])
+        derivatives = self.variables[len(self.exprs) : n_columns]
+        # derivatives that no equation reads need not be given
+        fewest = n_columns if used & set(derivatives) else len(self.exprs)
+        self._n_states = tuple(sorted({fewest, n_columns}))
         self._compiled: Callable[..., list[Any]] | None = None
         self._compile()
 
@@ -169,16 +188,18 @@ class EquationsFunction:
         return self._compiled
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **self.__dict__,
-            "_compiled": None,
-        }  # generated code does not pickle; it is made again on first use
+        # generated code does not pickle; it is made again on first use
+        return {**self.__dict__, "_compiled": None}
 
     def __repr__(self) -> str:
-        return f"<{self.backend} function of {', '.join(variable.name for variable in self.variables)}>"
+        names = ", ".join(variable.name for variable in self.variables)
+        return f"<{self.backend} function of {names}>"
 
     def __call__(self, X: Any, u: Any = None) -> Any:
-        """Evaluate at X (..., V), inputs u (..., m); returns (..., V), of X's dtype for torch, float64 for NumPy."""
+        """Evaluate at X (..., V) and inputs u (..., m); returns (..., V).
+
+        NumPy arrays come back as float64, tensors in the type of X.
+        """
         if self.backend == "numpy":
             X = np.asarray(X, dtype=np.float64)
             u = None if u is None else np.asarray(u, dtype=np.float64)
@@ -189,24 +210,21 @@ class EquationsFunction:
             return result
         import torch
 
+        X = torch.as_tensor(X)
+        X = X if X.is_floating_point() else X.to(torch.get_default_dtype())
+        u = None if u is None else torch.as_tensor(u, device=X.device)
         columns, lead = self._columns(X, u, torch)
-        values = self._compile()(*columns)
         parts = [
             value.expand(lead)
             if isinstance(value, torch.Tensor)
             else X.new_full(lead, float(value))
-            for value in values
+            for value in self._compile()(*columns)
         ]
         return torch.stack(parts, dim=-1)
 
     def _columns(self, X: Any, u: Any, xp: Any) -> tuple[list[Any], tuple[int, ...]]:
-        full = len(self.variables) - self.n_inputs
-        n_states = (
-            (len(self.exprs), full)
-            if self._reads_states_only and full != len(self.exprs)
-            else (full,)
-        )
-        columns, lead = split_columns(X, u, n_states, self.n_inputs, self._needs_inputs, xp)
-        unused = [0.0] * (full - X.shape[-1])
-        columns = columns[: X.shape[-1]] + unused + columns[X.shape[-1] :]
-        return columns + [0.0] * (len(self.variables) - len(columns)), lead
+        given, lead = split_columns(X, u, self._n_states, self.n_inputs, self._needs_inputs, xp)
+        states, inputs = given[: X.shape[-1]], given[X.shape[-1] :]
+        # placeholders for what no equation reads
+        states += [0.0] * (len(self.variables) - self.n_inputs - len(states))
+        return states + (inputs or [0.0] * self.n_inputs), lead

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import sympy
@@ -12,7 +13,10 @@ import sympy
 from discoverers.formatting import term_name
 from discoverers.terms import collect_terms, sort_key
 
-__all__ = ["Comparison", "compare_expressions"]
+if TYPE_CHECKING:
+    from discoverers.equations import Equations
+
+__all__ = ["Comparison", "compare_expressions", "matching_truth"]
 
 Terms = tuple[tuple[sympy.Expr, ...], ...]
 
@@ -72,8 +76,9 @@ class Comparison:
     def __repr__(self) -> str:
         found = sum(map(len, self.true_positive))
         true = found + sum(map(len, self.false_negative))
+        extra = sum(map(len, self.false_positive))
         lines = [
-            f"Comparison: {found} of {true} terms found, {sum(map(len, self.false_positive))} extra",
+            f"Comparison: {found} of {true} terms found, {extra} extra",
             f"precision {self.precision:.3g}, recall {self.recall:.3g}, relative coefficient error "
             f"{self.relative_coefficient_error:.3g}",
         ]
@@ -117,6 +122,50 @@ def compare_expressions(
         state_names=state_names,
         order=order,
         variables=tuple(variables),
+    )
+
+
+def matching_truth(equations: Equations, truth: Any) -> Equations:
+    """The truth as equations in the same states and of the same order.
+
+    Raises
+    ------
+    ValueError
+        If number, names or order of the equations differ, or text cannot be read.
+    """
+    if isinstance(truth, type(equations)):
+        if truth.order != equations.order:
+            raise ValueError(
+                f"truth is of order {truth.order}, these equations are of order {equations.order}"
+            )
+        for what in ("state_names", "input_names"):
+            ours, theirs = getattr(equations, what), getattr(truth, what)
+            # unused inputs say nothing, and need not be named on both sides
+            if ours != theirs and (what == "state_names" or (ours and theirs)):
+                raise ValueError(
+                    f"truth has {what} {theirs}, these equations have {ours}; names and their "
+                    "order must agree"
+                )
+        return truth
+    if isinstance(truth, Mapping):
+        missing = sorted(set(equations.state_names).symmetric_difference(truth))
+        if missing:
+            raise ValueError(
+                f"truth must have one entry per state {equations.state_names}; check {missing}"
+            )
+        truth = [truth[name] for name in equations.state_names]
+    if isinstance(truth, (str, sympy.Basic)):
+        raise ValueError("truth must be a sequence with one right-hand side per state")
+    truth = list(truth)
+    if len(truth) != len(equations):
+        raise ValueError(f"truth has {len(truth)} right-hand sides, expected {len(equations)}")
+    return type(equations)(
+        truth,
+        equations.state_names,
+        equations.input_names,
+        equations.functions,
+        equations.time_name,
+        equations.order,
     )
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal, overload
 
 import pandas as pd
 import sympy
 
 from discoverers.callables import EquationsFunction
-from discoverers.comparison import Comparison, compare_expressions
-from discoverers.expressions import canonical, expression_text, needs_alias, parse_expression
-from discoverers.formatting import format_expression, latex_expression, round_expression, term_name
+from discoverers.comparison import Comparison, compare_expressions, matching_truth
+from discoverers.equation_checks import checked_expression, checked_names, derivative_names
+from discoverers.equation_storage import read_equations, write_equations
+from discoverers.formatting import (
+    format_expression,
+    latex_expression,
+    round_expression,
+    term_name,
+)
 from discoverers.terms import collect_terms, complexity, ordered_terms
 
 __all__ = ["Comparison", "Equations"]
-
-_FORMAT = "discoverers.equations/1"
 
 
 class Equations(Sequence[sympy.Expr]):
@@ -70,9 +75,9 @@ class Equations(Sequence[sympy.Expr]):
     _exprs: tuple[sympy.Expr, ...]
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
-    functions: Mapping[str, Callable[..., Any]]
     time_name: str
     order: int
+    _functions: dict[str, Callable[..., Any]]
 
     def __init__(
         self,
@@ -85,8 +90,8 @@ class Equations(Sequence[sympy.Expr]):
     ) -> None:
         if isinstance(exprs, (str, sympy.Basic)):
             raise TypeError("exprs must be a sequence with one right-hand side per state")
-        states = _names(state_names, "state_names")
-        inputs = _names(input_names, "input_names")
+        states = checked_names(state_names, "state_names")
+        inputs = checked_names(input_names, "input_names")
         if not states:
             raise ValueError("state_names is empty; give one name per state")
         if isinstance(order, bool) or not isinstance(order, int) or order < 1:
@@ -98,7 +103,7 @@ class Equations(Sequence[sympy.Expr]):
             raise ValueError(f"names of states and inputs must differ; repeated: {repeated}")
         functions = dict(functions or {})
         known = set(counts)
-        checked = tuple(_check(expr, known, functions) for expr in exprs)
+        checked = tuple(checked_expression(expr, known, functions) for expr in exprs)
         if len(checked) != len(states):
             raise ValueError(
                 f"exprs and state_names must have one entry per state, got {len(checked)} and "
@@ -108,7 +113,7 @@ class Equations(Sequence[sympy.Expr]):
             _exprs=checked,
             state_names=states,
             input_names=inputs,
-            functions=functions,
+            _functions=functions,
             time_name=str(time_name),
             order=order,
         )
@@ -157,6 +162,11 @@ class Equations(Sequence[sympy.Expr]):
         return Equations(
             exprs, self.state_names, self.input_names, self.functions, self.time_name, self.order
         )
+
+    @property
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """Implementations of the functions that are not SymPy's, read-only."""
+        return MappingProxyType(self._functions)
 
     @property
     def variables(self) -> tuple[sympy.Symbol, ...]:
@@ -236,10 +246,9 @@ class Equations(Sequence[sympy.Expr]):
     def _terms(self) -> dict[str, dict[sympy.Expr, sympy.Expr]]:
         ordered: dict[str, dict[sympy.Expr, sympy.Expr]] = {}
         for name, expr in zip(self.state_names, self._exprs, strict=True):
-            summed = sympy.Add(*ordered_terms(expr, self.variables))
             ordered[name] = {
                 factor: coefficient
-                for part in ordered_terms(summed, self.variables)
+                for part in ordered_terms(expr, self.variables)
                 for factor, coefficient in collect_terms(part).items()
             }
         return ordered
@@ -269,7 +278,7 @@ class Equations(Sequence[sympy.Expr]):
 
     @property
     def complexity(self) -> int:
-        """Nodes of all expression trees, counted as symbolic regression does (an empty side is 1)."""
+        """Nodes of all expression trees, as symbolic regression counts them (0 counts 1)."""
         return sum(complexity(expr) for expr in self._exprs)
 
     # --- computing
@@ -349,39 +358,10 @@ class Equations(Sequence[sympy.Expr]):
         precision 0.667, recall 1, relative coefficient error 0.0173
         extra in y': y
         """
-        truth = self._truth(truth)
+        known = matching_truth(self, truth)
         return compare_expressions(
-            tuple(self), tuple(truth), self.state_names, self.variables, self.order
+            tuple(self), tuple(known), self.state_names, self.variables, self.order
         )
-
-    def _truth(self, truth: Any) -> Equations:
-        if isinstance(truth, Equations):
-            if truth.order != self.order:
-                raise ValueError(
-                    f"truth is of order {truth.order}, these equations are of order {self.order}"
-                )
-            for what in ("state_names", "input_names"):
-                ours, theirs = getattr(self, what), getattr(truth, what)
-                # unused inputs say nothing, and need not be named on both sides
-                if ours != theirs and (what == "state_names" or (ours and theirs)):
-                    raise ValueError(
-                        f"truth has {what} {theirs}, these equations have {ours}; names and their "
-                        "order must agree"
-                    )
-            return truth
-        if isinstance(truth, Mapping):
-            missing = sorted(set(self.state_names).symmetric_difference(truth))
-            if missing:
-                raise ValueError(
-                    f"truth must have one entry per state {self.state_names}; check {missing}"
-                )
-            truth = [truth[name] for name in self.state_names]
-        if isinstance(truth, (str, sympy.Basic)):
-            raise ValueError("truth must be a sequence with one right-hand side per state")
-        truth = list(truth)
-        if len(truth) != len(self):
-            raise ValueError(f"truth has {len(truth)} right-hand sides, expected {len(self)}")
-        return self._with(truth)
 
     # --- storing
 
@@ -393,19 +373,7 @@ class Equations(Sequence[sympy.Expr]):
         ValueError
             If an expression holds a function outside the whitelist.
         """
-        names = [variable.name for variable in self.variables]
-        aliases = _aliases(names, self._functions_used())
-        functions = sorted(self._functions_used())
-        return {
-            "format": _FORMAT,
-            "state_names": list(self.state_names),
-            "input_names": list(self.input_names),
-            "time_name": self.time_name,
-            "order": self.order,
-            "functions": functions,
-            "aliases": {alias: name for name, alias in aliases.items()},
-            "right_hand_sides": [expression_text(expr, aliases, functions) for expr in self._exprs],
-        }
+        return write_equations(self)
 
     @classmethod
     def from_dict(
@@ -433,63 +401,4 @@ class Equations(Sequence[sympy.Expr]):
         >>> Equations.from_dict(json.loads(json.dumps(equations.to_dict()))) == equations
         True
         """
-        if data.get("format") != _FORMAT:
-            raise ValueError(f"data has format {data.get('format')!r}, expected {_FORMAT!r}")
-        try:
-            states, inputs = tuple(data["state_names"]), tuple(data["input_names"])
-            texts, order, time_name = data["right_hand_sides"], data["order"], data["time_name"]
-            aliases, named = dict(data["aliases"]), tuple(data["functions"])
-        except KeyError as error:
-            raise ValueError(f"data lacks the key {error}") from error
-        taken = set(aliases.values())
-        names = (*derivative_names(states, order), *inputs)
-        readable = {name: name for name in names if name not in taken} | aliases
-        exprs = [parse_expression(text, readable, named) for text in texts]
-        return cls(exprs, states, inputs, functions, time_name, order)
-
-    def _functions_used(self) -> frozenset[str]:
-        applied = (expr.atoms(sympy.core.function.AppliedUndef) for expr in self._exprs)
-        return frozenset(part.func.__name__ for parts in applied for part in parts)
-
-
-def derivative_names(state_names: Sequence[str], order: int) -> tuple[str, ...]:
-    """Names of the states, then of their derivatives below `order`: x, y, x', y', ..."""
-    return tuple(f"{name}{chr(39) * level}" for level in range(order) for name in state_names)
-
-
-def _names(names: Iterable[str], argument: str) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"{argument} must be a sequence of names, got the text {names!r}")
-    names = tuple(names)
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"{argument} must hold non-empty text, got {name!r}")
-    return names
-
-
-def _check(expr: Any, known: set[str], functions: Mapping[str, Callable[..., Any]]) -> sympy.Expr:
-    if isinstance(expr, str):
-        expr = parse_expression(expr, known, functions)
-    expr = canonical(expr)
-    unknown = sorted(symbol.name for symbol in expr.free_symbols if symbol.name not in known)
-    if unknown:
-        raise ValueError(
-            f"'{expr}' holds the unknown symbols {unknown}; states, their derivatives and inputs "
-            f"are {sorted(known)}"
-        )
-    if expr.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo, sympy.I):
-        raise ValueError(f"'{expr}' holds a number that is not finite and real")
-    return expr
-
-
-def _aliases(names: Sequence[str], functions: Iterable[str]) -> dict[str, str]:
-    taken = {*names, *functions}
-    aliases: dict[str, str] = {}
-    for name in names:
-        if needs_alias(name) or name in set(functions):
-            number = len(aliases)
-            while f"v{number}" in taken:
-                number += 1
-            aliases[name] = f"v{number}"
-            taken.add(aliases[name])
-    return aliases
+        return cls(**read_equations(data), functions=functions)

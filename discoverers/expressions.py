@@ -1,4 +1,4 @@
-"""Text to SymPy and back, safely: a whitelisted parser over `ast`, and text that it reads back exactly."""
+"""Text to SymPy and back, safely: a whitelisted parser, and text that it reads back exactly."""
 
 from __future__ import annotations
 
@@ -53,18 +53,19 @@ def parse_expression(
 ) -> sympy.Expr:
     """Read an arithmetic expression without evaluating any of it as Python.
 
-    The text is parsed by `ast` and walked over a whitelist: numbers, ``+ - * / **``, the given names, ``pi``, ``E``
-    and the functions of `FUNCTIONS`. Attribute access, indexing, comparisons, strings and every other construct are
-    refused, as are powers whose value would leave the range of a double.
+    The text is parsed by `ast` and walked over a whitelist: numbers, ``+ - * / **``, the given
+    names, ``pi``, ``E`` and the functions of `FUNCTIONS`. Attribute access, indexing, comparisons,
+    strings and every other construct are refused, as are values outside the range of a double.
 
     Parameters
     ----------
     text : str
-        The expression, powers written ``**``. Integers and quotients of integers stay exact; numbers with a point or
-        an exponent become 53-bit floats.
+        The expression, powers written ``**``. Integers and quotients of integers stay exact;
+        numbers with a point or an exponent become 53-bit floats.
     names : iterable of str, or mapping of str to str
-        Names the text may use as variables. A mapping gives, for the name used in the text, the name of the symbol
-        made from it (for symbols whose names are no Python identifiers). A name hides a constant of that name.
+        Names the text may use as variables. A mapping gives, for the name used in the text, the
+        name of the symbol made from it (for symbols whose names are no Python identifiers). A name
+        hides a constant of that name.
     functions : iterable of str, default=()
         Further function names; a call becomes an application of ``sympy.Function(name)``.
 
@@ -88,7 +89,7 @@ def parse_expression(
     >>> parse_expression("__import__('os')", ["x"])
     Traceback (most recent call last):
         ...
-    ValueError: cannot read "__import__('os')": no function '__import__'; known functions are Abs, abs, acos, ...
+    ValueError: cannot read "__import__('os')": no function '__import__'; known functions are ...
     """
     if not isinstance(text, str):
         raise TypeError(
@@ -158,7 +159,8 @@ class _Reader:
         raise self._refusal(f"unknown name '{node.id}'; known names are {known}")
 
     def _chain(self, node: ast.expr, kinds: tuple[type, type]) -> sympy.Expr:
-        """A chain a + b - c, or a * b / c: read iteratively, since sums of hundreds of terms nest to the left."""
+        """A chain a + b - c, or a * b / c."""
+        # read without recursion: a sum of hundreds of terms nests as deeply to the left
         additive = kinds == (ast.Add, ast.Sub)
         parts: list[sympy.Expr] = []
         current: ast.expr = node
@@ -224,7 +226,7 @@ class _Reader:
         return value.real
 
     def _in_range(self, expr: sympy.Expr, node: ast.expr) -> sympy.Expr:
-        """Refuses numbers outside the doubles as soon as they arise, so that they never grow into a slow one."""
+        """Refuse numbers outside the doubles as they arise, before they grow into slow ones."""
         if expr.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I):
             raise self._refusal(f"{_piece(node)} is not a finite real number")
         coefficient = expr.as_coeff_Mul()[0]
@@ -303,7 +305,7 @@ def _write(expr: sympy.Expr, aliases: Mapping[str, str], functions: frozenset[st
 def _guarded(
     expr: sympy.Expr, aliases: Mapping[str, str], functions: frozenset[str], product: bool = False
 ) -> str:
-    """The text of an operand, in brackets unless it binds more tightly than the operator around it."""
+    """The text of an operand, in brackets unless it binds more tightly than its operator."""
     text = _write(expr, aliases, functions)
     simple = isinstance(expr, (sympy.Symbol, sympy.Function)) or expr in (sympy.pi, sympy.E)
     positive = isinstance(expr, sympy.Number) and not expr.could_extract_minus_sign()
@@ -314,10 +316,10 @@ def _guarded(
 
 
 def canonical(expr: Any) -> sympy.Expr:
-    """The expression in plain symbols and SymPy's automatic form, so that equal texts mean equal expressions.
+    """The expression in plain symbols and SymPy's automatic form: equal text, equal expression.
 
-    Symbols with assumptions are replaced by plain ones of the same name, floats are rounded to doubles, and nodes
-    that were built unevaluated are rebuilt.
+    Symbols with assumptions are replaced by plain ones of the same name, floats are rounded to
+    doubles, and nodes that were built unevaluated are rebuilt.
 
     Raises
     ------

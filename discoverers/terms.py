@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sympy
+from sympy.core.function import AppliedUndef
 
 __all__ = [
     "collect_terms",
     "complexity",
     "degree",
     "exponents",
+    "is_constant",
     "ordered_terms",
     "sort_key",
     "split_term",
@@ -30,14 +32,20 @@ def split_term(term: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
     >>> split_term(2 * sympy.pi * x**2)
     (2*pi, x**2)
     """
-    numbers, rest = [], []
+    numbers: list[sympy.Expr] = []
+    rest: list[sympy.Expr] = []
     for factor in sympy.Mul.make_args(term):
-        (rest if factor.free_symbols else numbers).append(factor)
+        (numbers if is_constant(factor) else rest).append(factor)
     return sympy.Mul(*numbers), sympy.Mul(*rest)
 
 
+def is_constant(expr: sympy.Expr) -> bool:
+    """Whether the expression has a value without any data (a user's function has none)."""
+    return not expr.free_symbols and not expr.has(AppliedUndef)
+
+
 def collect_terms(expr: sympy.Expr) -> dict[sympy.Expr, sympy.Expr]:
-    """The summands of an expression as {factor: coefficient}, as it stands (nothing is expanded)."""
+    """The summands of an expression as {factor: coefficient}; nothing is expanded."""
     collected: dict[sympy.Expr, sympy.Expr] = {}
     for part in sympy.Add.make_args(expr):
         coefficient, factor = split_term(part)
@@ -62,8 +70,8 @@ def exponents(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> tuple[int,
 def degree(expr: sympy.Expr) -> int:
     """Graded complexity of a term.
 
-    The polynomial degree; a function, a negative or a fractional power counts 2, and factors add up. A sum counts as
-    its highest summand.
+    The polynomial degree; a function, a negative or a fractional power counts 2, and factors add
+    up. A sum counts as its highest summand.
 
     Examples
     --------
@@ -87,7 +95,7 @@ def degree(expr: sympy.Expr) -> int:
 
 
 def sort_key(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> tuple:
-    """Orders terms by degree, polynomials first, then by the order of the variables, then by their text."""
+    """Orders terms by degree, polynomials first, then by the variables, then by their text."""
     powers = exponents(expr, variables)
     if powers is not None:
         return (sum(powers), 0, tuple(-power for power in powers), "")
@@ -109,9 +117,9 @@ def ordered_terms(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> list[s
 
 
 def complexity(expr: sympy.Expr) -> int:
-    """Nodes of the expression tree as symbolic regression counts them: every number, variable, operator, function 1.
+    """Nodes of the expression tree, as symbolic regression counts them.
 
-    A subtraction counts as one operator, a quotient as one operator.
+    Every number, variable, operator and function counts 1; so does a subtraction or a quotient.
 
     Examples
     --------
@@ -140,6 +148,6 @@ def complexity(expr: sympy.Expr) -> int:
         return complexity(expr.base) + 1
     if isinstance(expr, sympy.Number) or not expr.args:
         return 1
-    if isinstance(expr, (sympy.Pow)):
+    if isinstance(expr, sympy.Pow):
         return complexity(expr.base) + complexity(expr.exp) + 1
     return 1 + sum(complexity(argument) for argument in expr.args)

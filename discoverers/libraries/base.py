@@ -1,4 +1,4 @@
-"""What every library is: a clonable set of parameters that can be bound to names, added, multiplied."""
+"""What every library is: clonable parameters that can be bound to names, added and multiplied."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def _combined(kind: type, first: Any, second: Any) -> Any:
         if not isinstance(part, (Library, str)):
             return NotImplemented
         # a + b + c is one sum of three
-        parts += part.libraries if type(part) is kind else [part]
+        parts += part.libraries if isinstance(part, _Combination) and type(part) is kind else [part]
     return kind(tuple(parts))
 
 

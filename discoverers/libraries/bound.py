@@ -1,4 +1,4 @@
-"""A library bound to names: terms that can be evaluated, differentiated and turned into equations."""
+"""A library bound to names: terms to evaluate, differentiate and turn into equations."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations, permutations
 from typing import Any
 
@@ -32,6 +32,7 @@ _KNOWN: dict[Any, Any] = {
     np.abs: sympy.Abs,
     np.sign: sympy.sign,
     abs: sympy.Abs,
+    **{function: function for function in FUNCTIONS.values() if isinstance(function, type)},
 }
 
 
@@ -98,7 +99,7 @@ class CustomLibrary(Library):
         entries = self._entries()
         symbols = variables.all
         names = self._checked_names(entries, {symbol.name for symbol in symbols})
-        table = {name: entries[k] for k, name in names.items() if entries[k] not in _KNOWN}
+        table = {name: entries[k] for k, name in names.items() if not _counterpart(entries[k])}
         exprs: list[sympy.Expr] = []
         for k, entry in enumerate(entries):
             if isinstance(entry, str):
@@ -106,7 +107,7 @@ class CustomLibrary(Library):
             elif isinstance(entry, sympy.Expr):
                 exprs.append(_known_symbols(canonical(entry), symbols, table))
             else:
-                symbolic = _KNOWN.get(entry) or sympy.Function(names[k])
+                symbolic = _counterpart(entry) or sympy.Function(names[k])
                 arrange = permutations if self.ordered else combinations
                 arity = self._arity(k, entry, names[k])
                 if arity > len(symbols):
@@ -129,14 +130,12 @@ class CustomLibrary(Library):
         if not entries:
             raise ValueError("functions of CustomLibrary is empty; give at least one")
         for entry in entries:
-            if isinstance(entry, (str, sympy.Expr)) or (
-                callable(entry) and not isinstance(entry, (sympy.Basic, type))
-            ):
-                continue
-            raise TypeError(
-                "functions of CustomLibrary must hold callables, SymPy expressions or text, got "
-                f"{entry!r}"
-            )
+            plain = callable(entry) and not isinstance(entry, (sympy.Basic, type))
+            if not (isinstance(entry, (str, sympy.Expr)) or plain or _counterpart(entry)):
+                raise TypeError(
+                    "functions of CustomLibrary must hold callables, SymPy expressions or text, "
+                    f"got {entry!r}"
+                )
         return entries
 
     def _checked_names(self, entries: list[Any], variables: set[str]) -> dict[int, str]:
@@ -159,14 +158,15 @@ class CustomLibrary(Library):
                     )
                 continue
             name = given[k]
-            if name is None and entry in _KNOWN:
-                name = _KNOWN[entry].__name__
+            counterpart = _counterpart(entry)
+            if name is None and counterpart is not None:
+                name = counterpart.__name__
             elif name is None:
                 name = getattr(entry, "__name__", "")
                 if not name.isidentifier():
                     name = f"f{unnamed}"
                     unnamed += 1
-            reserved = entry not in _KNOWN and (name in FUNCTIONS or name in CONSTANTS)
+            reserved = counterpart is None and (name in FUNCTIONS or name in CONSTANTS)
             if (
                 not isinstance(name, str)
                 or reserved
@@ -198,10 +198,14 @@ class CustomLibrary(Library):
                 )
             arity = arity[k]
         if arity is None:
-            arity = 1 if function in _KNOWN else _read_arity(function, name)
+            arity = 1 if _counterpart(function) else _read_arity(function, name)
         if isinstance(arity, bool) or not isinstance(arity, int) or arity < 1:
             raise ValueError(f"function '{name}' must take at least one argument, got {arity!r}")
         return arity
+
+
+def _counterpart(entry: Any) -> Any:
+    return _KNOWN.get(entry) if isinstance(entry, Hashable) else None
 
 
 def _read_arity(function: Callable[..., Any], name: str) -> int:

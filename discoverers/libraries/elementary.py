@@ -98,7 +98,7 @@ class ExponentialLibrary(Library):
 
 
 def exact_number(value: Any, name: str, owner: str) -> sympy.Expr:
-    """A real number for use inside a term; whole floats become integers, so that sin(1.0 x) is sin(x).
+    """A real number for use inside a term, whole floats as integers: sin(1.0 x) is sin(x).
 
     Raises
     ------
