@@ -221,19 +221,8 @@ def dense_system(problem: LinearODEProblem) -> tuple[np.ndarray, np.ndarray, np.
     """
     if problem.batch_shape:
         raise ValueError(f"problem must have no batch axes here, got {problem.batch_shape}.")
-    rows, d, u = rows_of(problem)
+    rows, d, u = rows_of(problem.numpy())
     steps, variables, size = rows.n_steps, rows.n_variables, rows.order + 1
-    rows, d, u = (
-        LeastSquaresRows(
-            *(to_numpy(part) for part in (rows.c, rows.s, rows.governing, rows.initial)),
-            to_numpy(rows.smooth),
-            steps,
-            variables,
-            rows.order,
-        ),
-        to_numpy(d),
-        to_numpy(u),
-    )
     count = steps * variables * size
     columns = rows.multiply(np.eye(count).reshape(count, steps, variables, size))
     powers = np.broadcast_to(rows._powers(), (steps - 1, variables, size))

@@ -7,7 +7,8 @@ call lives in that call: two solves of equal shape never share a buffer.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,26 +17,13 @@ from numpy.typing import NDArray
 from gpu_solver.arrays import sum_to_shape
 from gpu_solver.assembly import rows_of
 from gpu_solver.backends.cyclic_reduction import factorize_blocks, solve_blocks
+from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus
 
-__all__ = ["DifferentiableFactor", "solve_by_cyclic_reduction", "solve_with_gradient"]
+__all__ = ["solve_by_cyclic_reduction", "solve_with_gradient"]
 
 Array = NDArray[np.float64]
-
-
-class DifferentiableFactor(Protocol):
-    """What a factorised problem must offer to be solved with gradients."""
-
-    def solve_with_report(
-        self, d: Array, u: Array
-    ) -> tuple[Array, NDArray[np.int64], tuple[NDArray[np.int64], Array] | None]:
-        """Return y, a status per problem, and for iterative methods iterations and residual."""
-
-    def gradients(
-        self, gradient: Array, d: Array, u: Array, y: Array
-    ) -> tuple[Array, Array, Array, Array]:
-        """Return dl/dc, dl/dd, dl/du, dl/ds, not yet summed over what was broadcast."""
 
 
 class _Solve(torch.autograd.Function):
@@ -87,7 +75,7 @@ class _OnceDifferentiable(torch.autograd.Function):
 
 
 def solve_with_gradient(
-    problem: LinearODEProblem, factor: DifferentiableFactor, d: Array, u: Array
+    problem: LinearODEProblem, factor: ODEOperator, d: Array, u: Array
 ) -> tuple[Any, NDArray[np.int64], tuple[NDArray[np.int64], Array] | None]:
     """Solve on the CPU and attach the analytic gradient for the problem's tensors.
 
@@ -95,7 +83,7 @@ def solve_with_gradient(
     ----------
     problem : LinearODEProblem
         Of tensors.
-    factor : DifferentiableFactor
+    factor : ODEOperator
         Its factorisation.
     d, u : array
         Its right-hand sides in float64, without NaN.
@@ -133,16 +121,7 @@ def solve_by_cyclic_reduction(
         torch.where(ok, part, torch.full_like(part, fill))
         for ok, part, fill in zip(finite, (rows.c, rows.s, d, u), (0.0, 1.0, 0.0, 0.0), strict=True)
     ]
-    rows = type(rows)(
-        clean[0],
-        clean[1],
-        rows.governing,
-        rows.initial,
-        rows.smooth,
-        rows.n_steps,
-        rows.n_variables,
-        rows.order,
-    )
+    rows = replace(rows, c=clean[0], s=clean[1])
     d, u = clean[2], clean[3]
     diagonal, lower = rows.normal_blocks()
     levels, broken = factorize_blocks(diagonal, lower)

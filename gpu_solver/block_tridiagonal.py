@@ -124,7 +124,7 @@ class BlockTridiagonal:
         return out if is_matrix else out[..., 0]
 
     def dense(self) -> Array:
-        """The matrix in full, (..., T n, T n): for oracles and small systems."""
+        """Return the matrix in full, (..., T n, T n): for oracles and small systems."""
         steps, n = self.n_steps, self.block_size
         out = np.zeros((*self.batch_shape, steps, n, steps, n))
         for t in range(steps):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gpu_solver.arrays import to_numpy
-from gpu_solver.assembly import LeastSquaresRows, rows_of
+from gpu_solver.assembly import rows_of
 from gpu_solver.block_tridiagonal import BlockTridiagonal, BlockTridiagonalFactor
+from gpu_solver.ode_operator import GreenOperator, ODEOperator, hide_failed
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.refinement import refine
-from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
+from gpu_solver.status import SolverStatus
 
 __all__ = ["GreenOperator", "LinearODEFactor", "factorize", "factorize_problem"]
 
@@ -22,161 +23,20 @@ Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class GreenOperator:
-    """The answer as an explicit linear map of d and u: ``y = on_d d + on_u u``.
-
-    Attributes
-    ----------
-    on_d : array (..., T, V, R+1, T, Q)
-    on_u : array (..., T, V, R+1, T_init, V, R_init+1)
-    """
-
-    on_d: Array
-    on_u: Array
-
-    def apply(self, d: ArrayLike, u: ArrayLike) -> Array:
-        """Return y (..., T, V, R+1) for d (..., T, Q) and u (..., T_init, V, R_init+1)."""
-        d, u = np.asarray(d, dtype=np.float64), np.asarray(u, dtype=np.float64)
-        answer: Array = np.einsum("...tvraq,...aq->...tvr", self.on_d, d, optimize=True)
-        return answer + np.einsum("...tvrawp,...awp->...tvr", self.on_u, u, optimize=True)
-
-
-@dataclass(frozen=True, eq=False)
-class LinearODEFactor:
-    """A factorised left-hand side (c, s and weights): solves for many d and u.
+class LinearODEFactor(ODEOperator):
+    """The factorised normal matrix of a linear ODE; every solve is refined with A's residual.
 
     Attributes
     ----------
     rows : LeastSquaresRows
         A and W^2.
-    factor : BlockTridiagonalFactor
-        The factorised normal matrix.
     status : int array
         Codes of the factorisation, in the batch shape of the left-hand side.
+    factor : BlockTridiagonalFactor
+        The factorised normal matrix M, with ``log_determinant`` and ``selected_inverse``.
     """
 
-    rows: LeastSquaresRows
     factor: BlockTridiagonalFactor
-    status: Codes
-
-    def solve(self, d: ArrayLike, u: ArrayLike, *, on_failure: str = "raise") -> Array:
-        """Solve for y (..., T, V, R+1).
-
-        Parameters
-        ----------
-        d : array (..., T or 1, Q)
-            Leading axes are any number of right-hand sides; they broadcast with the batch.
-        u : array (..., T_init, V, R_init+1)
-            NaN is allowed where the factorisation was told "not measured".
-        on_failure : {"raise", "status"}
-            "status" returns NaN for problems without an answer.
-
-        Raises
-        ------
-        ValueError
-            If shapes do not fit.
-        SolverError
-            If a problem has no answer and ``on_failure="raise"``.
-        """
-        check_on_failure(on_failure)
-        y, status = self.solve_with_status(self._check_d(d), self._check_u(u))
-        if on_failure == "raise":
-            raise_for_status(status, "solve")
-        return y
-
-    def adjoint(self, g: ArrayLike, *, on_failure: str = "raise") -> tuple[Array, Array]:
-        """Transpose of `solve`: from dl/dy (..., T, V, R+1) to (dl/dd, dl/du).
-
-        Returns
-        -------
-        dd : array (..., T, Q)
-        du : array (..., T_init, V, R_init+1)
-        """
-        check_on_failure(on_failure)
-        gradient = np.asarray(g, dtype=np.float64)
-        core = (self.rows.n_steps, self.rows.n_variables, self.rows.order + 1)
-        if gradient.shape[-3:] != core:
-            raise ValueError(
-                f"g must have shape (..., T, V, R+1) = (..., {core}), got {gradient.shape}."
-            )
-        if not np.isfinite(gradient).all():
-            raise ValueError("g must be finite, got NaN or infinity.")
-        if on_failure == "raise":
-            raise_for_status(self.status, "adjoint")
-        h = self.rows.weigh(self.rows.multiply(self.solve_adjoint(gradient)))
-        failed = self.status >= int(SolverStatus.NOT_POSITIVE_DEFINITE)
-        return _hide(h.governing, failed, 2), _hide(h.initial, failed, 3)
-
-    def green(self, *, memory_limit: float = 2e9) -> GreenOperator:
-        """Return the solution operator itself, for T up to a few hundred.
-
-        Parameters
-        ----------
-        memory_limit : float, default 2e9
-            Bytes that the operator may take; its size grows with T**2.
-
-        Raises
-        ------
-        ValueError
-            If it would take more.
-        """
-        rows = self.rows
-        steps, size = rows.n_steps, rows.block_size
-        equations, initial = rows.c.shape[-2], rows.initial.shape[-3:]
-        n_d, n_u = steps * equations, int(np.prod(initial))
-        needed = 8.0 * self.status.size * steps * size * (n_d + n_u)
-        if needed > memory_limit:
-            raise ValueError(
-                f"the Green operator for T = {steps} needs {needed / 1e9:.1f} GB, over "
-                f"memory_limit = {memory_limit / 1e9:.1f} GB; use solve() instead."
-            )
-        lead = (1,) * self.status.ndim
-        d = np.eye(n_d).reshape(n_d, *lead, steps, equations)
-        u = np.eye(n_u).reshape(n_u, *lead, *initial)
-        on_d = self.solve(d, np.zeros(initial))
-        on_u = self.solve(np.zeros((1, equations)), u)
-        core = (steps, rows.n_variables, rows.order + 1)
-        batch = self.status.shape
-        return GreenOperator(
-            np.moveaxis(on_d, 0, -1).reshape(*batch, *core, steps, equations),
-            np.moveaxis(on_u, 0, -1).reshape(*batch, *core, *initial),
-        )
-
-    def _check_d(self, d: ArrayLike) -> Array:
-        array = np.asarray(to_numpy(d), dtype=np.float64)
-        equations = self.rows.c.shape[-2]
-        if (
-            array.ndim < 2
-            or array.shape[-1] != equations
-            or array.shape[-2]
-            not in (
-                1,
-                self.rows.n_steps,
-            )
-        ):
-            raise ValueError(
-                f"d must have shape (..., T or 1, Q) with T = {self.rows.n_steps}, "
-                f"Q = {equations}, got {array.shape}."
-            )
-        return array
-
-    def _check_u(self, u: ArrayLike) -> Array:
-        array = np.asarray(to_numpy(u), dtype=np.float64)
-        core = self.rows.initial.shape[-3:]
-        if array.ndim < 3 or array.shape[-3:] != core:
-            raise ValueError(
-                f"u must have shape (..., T_init, V, R_init+1) = (..., "
-                f"{', '.join(map(str, core))}) as given to factorize, got {array.shape}."
-            )
-        unknown = np.isnan(array)
-        if unknown.any():
-            if (unknown & (self.rows.initial > 0)).any():
-                raise ValueError(
-                    "u is NaN where factorize() was told that it is measured; pass the pattern "
-                    "to factorize(measured=~np.isnan(u))."
-                )
-            array = np.where(unknown, 0.0, array)
-        return array
 
     def solve_with_status(self, d: Array, u: Array) -> tuple[Array, Codes]:
         """Solve for checked d and u without NaN; problems without an answer are NaN."""
@@ -196,11 +56,15 @@ class LinearODEFactor:
         status = np.where(finite, status, int(SolverStatus.NON_FINITE_INPUT))
         overflow = ~np.isfinite(y).all(axis=(-3, -2, -1))
         status = np.where(overflow & (status < 3), int(SolverStatus.NON_FINITE_INPUT), status)
-        return _hide(y, status >= int(SolverStatus.NOT_POSITIVE_DEFINITE), 3), status
+        return hide_failed(y, status, 3), status
 
     def solve_with_report(self, d: Array, u: Array) -> tuple[Array, Codes, None]:
         """Return y, status and, as there is no iteration to report on, None."""
         return (*self.solve_with_status(d, u), None)
+
+    def _adjoint(self, gradient: Array) -> tuple[Array, Array]:
+        h = self.rows.weigh(self.rows.multiply(self.solve_adjoint(gradient)))
+        return h.governing, h.initial
 
     def solve_adjoint(self, gradient: Array) -> Array:
         """M^-1 times gradient, refined; values of failed problems are arbitrary."""
@@ -243,12 +107,6 @@ class LinearODEFactor:
         return out.reshape(*out.shape[:-2], *core[:1], *core[1:])
 
 
-def _hide(values: Array, failed: NDArray[np.bool_], trailing: int) -> Array:
-    if not failed.any():
-        return values
-    return np.where(failed.reshape(failed.shape + (1,) * trailing), np.nan, values)
-
-
 def factorize(
     c: ArrayLike,
     s: ArrayLike,
@@ -261,7 +119,8 @@ def factorize(
     weight_smooth: Any = 1.0,
     n_steps: int | None = None,
     method: str = "sweep",
-) -> LinearODEFactor:
+    **options: Any,
+) -> ODEOperator:
     """Factorise the left-hand side of a linear ODE, for right-hand sides that come later.
 
     Parameters
@@ -281,12 +140,15 @@ def factorize(
         As in `LinearODEProblem`.
     n_steps : int, optional
         T, needed only when c and s both have a time axis of size 1.
-    method : {"sweep", "lapack"}
-        The block-tridiagonal algorithm.
+    method : {"sweep", "lapack", "mnn_dense", "mnn_conjugate_gradient"}
+        The first two factorise S-MNN's block-tridiagonal matrix, and their result also has its
+        ``factor``; the others are the original MNN.
+    **options
+        For the original MNN, as in `solve`.
 
     Returns
     -------
-    LinearODEFactor
+    ODEOperator
         With ``solve(d, u)``, ``adjoint(g)`` and ``green()``.
 
     Raises
@@ -299,8 +161,8 @@ def factorize(
     >>> import numpy as np
     >>> op = factorize(np.array([[[[1.0, 1.0, 0.0]]]]), np.full(100, 0.01))  # y' + y = d
     >>> y = op.solve(d=np.zeros((1, 1)), u=[[[1.0]]])
-    >>> print(y[-1, 0, 0].round(5), np.exp(-1.0).round(5))
-    0.36788 0.36788
+    >>> print(y[-1, 0, 0].round(4), np.exp(-1.0).round(4))
+    0.3679 0.3679
     """
     c_values = np.array(to_numpy(c), dtype=np.float64)  # a copy: the factor outlives this call
     if c_values.ndim < 4:
@@ -332,6 +194,17 @@ def factorize(
     problem = LinearODEProblem(
         c_values, d, u, np.array(to_numpy(s)), weight_governing, weight_initial, weight_smooth
     )
+    if method in ("mnn_dense", "mnn_conjugate_gradient"):
+        from gpu_solver.backends.mnn import factorize_mnn
+
+        return factorize_mnn(problem, method, **options)[0]
+    if method not in ("sweep", "lapack"):
+        raise ValueError(
+            "method must be 'sweep', 'lapack', 'mnn_dense' or 'mnn_conjugate_gradient' for "
+            f"factorize(), got {method!r}."
+        )
+    if options:
+        raise TypeError(f"method {method!r} takes no options, got {sorted(options)}.")
     return factorize_problem(problem, method)[0]
 
 
@@ -342,28 +215,16 @@ def factorize_problem(
 
     Tensors lose their gradient history here: `gpu_solver.autograd` adds it back.
     """
-    if problem.is_torch:
-        problem = LinearODEProblem(
-            *(to_numpy(getattr(problem, name)) for name in "cdus"),
-            problem.weight_governing,
-            problem.weight_initial,
-            problem.weight_smooth,
-        )
-    rows, d, u = rows_of(problem)
+    rows, d, u = rows_of(problem.numpy())
     finite = np.isfinite(rows.c).all(axis=(-3, -2, -1)) & np.isfinite(rows.s).all(axis=-1)
     if not finite.all():
-        rows = LeastSquaresRows(
-            np.where(np.isfinite(rows.c), rows.c, 0.0),
-            np.where(np.isfinite(rows.s), rows.s, 1.0),
-            rows.governing,
-            rows.initial,
-            rows.smooth,
-            rows.n_steps,
-            rows.n_variables,
-            rows.order,
+        rows = replace(
+            rows,
+            c=np.where(np.isfinite(rows.c), rows.c, 0.0),
+            s=np.where(np.isfinite(rows.s), rows.s, 1.0),
         )
     with np.errstate(over="ignore", invalid="ignore"):
         diagonal, lower = rows.normal_blocks()
         factor = BlockTridiagonal(diagonal, lower).factorize(method)
     status = np.where(finite, factor.status, int(SolverStatus.NON_FINITE_INPUT))
-    return LinearODEFactor(rows, factor, status), d, u
+    return LinearODEFactor(rows, status, factor), d, u

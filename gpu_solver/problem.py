@@ -171,6 +171,20 @@ class LinearODEProblem:
         array.flags.writeable = False
         return array
 
+    def numpy(self) -> LinearODEProblem:
+        """Return the same problem with numpy arrays, on the CPU and without gradient history."""
+        if not self.is_torch:
+            return self
+        return LinearODEProblem(
+            to_numpy(self.c),
+            to_numpy(self.d),
+            to_numpy(self.u),
+            to_numpy(self.s),
+            self.weight_governing,
+            self.weight_initial,
+            self.weight_smooth,
+        )
+
     @property
     def is_torch(self) -> bool:
         """Whether the data are torch tensors."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.factorization import factorize_problem
+from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
 
@@ -158,6 +159,7 @@ def solve(
     if options and not choice.name.startswith("mnn"):
         raise TypeError(f"method {choice.name!r} takes no options, got {sorted(options)}.")
     iterations = residual = None
+    factor: ODEOperator
     if choice.name == "cyclic_reduction":
         y, status = _solve_by_cyclic_reduction(problem)
     else:
@@ -191,7 +193,10 @@ def _solve_by_cyclic_reduction(problem: LinearODEProblem) -> tuple[Any, NDArray[
     if problem.is_torch:
         return solve_by_cyclic_reduction(problem)
     tensors = LinearODEProblem(
-        *(torch.tensor(getattr(problem, name)) for name in "cdus"),
+        torch.tensor(problem.c),
+        torch.tensor(problem.d),
+        torch.tensor(problem.u),
+        torch.tensor(problem.s),
         problem.weight_governing,
         problem.weight_initial,
         problem.weight_smooth,

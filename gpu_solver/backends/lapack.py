@@ -22,7 +22,7 @@ class LapackBackend(BlockTridiagonalBackend):
         """Factorise problem by problem; the state is the banded factors (problems, 2n, T n)."""
         from scipy.linalg import LinAlgError, cholesky_banded
 
-        problems, steps, n = diagonal.shape[:3]
+        problems, _, n = diagonal.shape[:3]
         bands = _to_bands(diagonal, lower)
         status = np.zeros(problems, dtype=np.int64)
         factors = np.zeros_like(bands)

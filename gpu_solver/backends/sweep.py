@@ -28,6 +28,7 @@ class SweepBackend(BlockTridiagonalBackend):
     def factorize(
         self, diagonal: NDArray[np.float64], lower: NDArray[np.float64]
     ) -> tuple[_SweepState, NDArray[np.int64]]:
+        """Factorise all problems, one after the other."""
         from gpu_solver.backends import sweep_kernels
 
         state = _SweepState(diagonal.copy(), lower.copy())
@@ -45,18 +46,21 @@ class SweepBackend(BlockTridiagonalBackend):
     def solve(
         self, state: _SweepState, which: NDArray[np.int64], rhs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
+        """Substitute forward and backward."""
         from gpu_solver.backends import sweep_kernels
 
         sweep_kernels.solve(state.diagonal, state.lower, which, rhs)
         return rhs
 
     def log_determinant(self, state: _SweepState) -> NDArray[np.float64]:
+        """Sum over the pivots."""
         pivots = np.diagonal(state.diagonal, axis1=-2, axis2=-1)
         return 2.0 * np.log(pivots).sum(axis=(-2, -1))
 
     def selected_inverse(
         self, state: _SweepState
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sweep backward for the blocks of the inverse."""
         from gpu_solver.backends import sweep_kernels
 
         diagonal = np.empty_like(state.diagonal)

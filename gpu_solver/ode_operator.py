@@ -1,0 +1,230 @@
+"""What every factorised left-hand side offers, whatever the algorithm behind it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gpu_solver.arrays import to_numpy
+from gpu_solver.assembly import LeastSquaresRows
+from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
+
+__all__ = ["GreenOperator", "ODEOperator", "hide_failed"]
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+def hide_failed(values: Array, status: Codes, trailing: int) -> Array:
+    """Put NaN where the problem has no answer; values has ``trailing`` axes after the batch."""
+    failed = (status == SolverStatus.NOT_POSITIVE_DEFINITE) | (
+        status == SolverStatus.NON_FINITE_INPUT
+    )
+    if not failed.any():
+        return values
+    return np.where(failed.reshape(failed.shape + (1,) * trailing), np.nan, values)
+
+
+@dataclass(frozen=True, eq=False)
+class GreenOperator:
+    """The answer as an explicit affine map of d and u: ``y = on_d d + on_u u + offset``.
+
+    Attributes
+    ----------
+    on_d : array (..., T, V, R+1, T, Q)
+    on_u : array (..., T, V, R+1, T_init, V, R_init+1)
+    offset : array (..., T, V, R+1)
+        Zero but for the original MNN.
+    """
+
+    on_d: Array
+    on_u: Array
+    offset: Array
+
+    def apply(self, d: ArrayLike, u: ArrayLike) -> Array:
+        """Return y (..., T, V, R+1) for d (..., T, Q) and u (..., T_init, V, R_init+1)."""
+        d, u = np.asarray(d, dtype=np.float64), np.asarray(u, dtype=np.float64)
+        steps, equations = self.on_d.shape[-2:]
+        for name, value, core in (
+            ("d", d, (steps, equations)),
+            ("u", u, self.on_u.shape[-3:]),
+        ):
+            if value.shape[-len(core) :] != core:
+                raise ValueError(f"{name} must have shape (..., {core}), got {value.shape}.")
+        from_d: Array = np.einsum("...tvraq,...aq->...tvr", self.on_d, d, optimize=True)
+        from_u: Array = np.einsum("...tvrawp,...awp->...tvr", self.on_u, u, optimize=True)
+        return from_d + from_u + self.offset
+
+
+@dataclass(frozen=True, eq=False)
+class ODEOperator(ABC):
+    """A factorised left-hand side (c, s and weights): solves for many d and u.
+
+    Attributes
+    ----------
+    rows : LeastSquaresRows
+        Coefficients, steps and squared weights.
+    status : int array
+        `SolverStatus` codes of the factorisation, in the batch shape of the left-hand side.
+    """
+
+    rows: LeastSquaresRows
+    status: Codes
+
+    @abstractmethod
+    def solve_with_report(
+        self, d: Array, u: Array
+    ) -> tuple[Array, Codes, tuple[Codes, Array] | None]:
+        """Return y, status and (iterations, residual) or None, for checked d and u without NaN.
+
+        Problems without an answer are NaN in y.
+        """
+
+    @abstractmethod
+    def gradients(
+        self, gradient: Array, d: Array, u: Array, y: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return dl/dc, dl/dd, dl/du, dl/ds from dl/dy, not summed over what was broadcast."""
+
+    @abstractmethod
+    def _adjoint(self, gradient: Array) -> tuple[Array, Array]:
+        """Return dl/dd and dl/du."""
+
+    def solve(self, d: ArrayLike, u: ArrayLike, *, on_failure: str = "raise") -> Array:
+        """Solve for y (..., T, V, R+1).
+
+        Parameters
+        ----------
+        d : array (..., T or 1, Q)
+            Leading axes are any number of right-hand sides; they broadcast with the batch.
+        u : array (..., T_init, V, R_init+1)
+            NaN is allowed where the factorisation was told "not measured".
+        on_failure : {"raise", "status"}
+            "status" returns NaN for problems without an answer.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit.
+        SolverError
+            If a problem has no answer and ``on_failure="raise"``.
+        """
+        check_on_failure(on_failure)
+        y, status, _ = self.solve_with_report(self._check_d(d), self._check_u(u))
+        if on_failure == "raise":
+            raise_for_status(status, "solve")
+        return y
+
+    def adjoint(self, g: ArrayLike, *, on_failure: str = "raise") -> tuple[Array, Array]:
+        """Apply the transpose of `solve`: from dl/dy (..., T, V, R+1) to (dl/dd, dl/du).
+
+        Returns
+        -------
+        dd : array (..., T, Q)
+        du : array (..., T_init, V, R_init+1)
+
+        Raises
+        ------
+        ValueError
+            If g does not fit or is not finite.
+        SolverError
+            If a problem has no factor and ``on_failure="raise"``.
+        """
+        check_on_failure(on_failure)
+        gradient = np.asarray(g, dtype=np.float64)
+        core = (self.rows.n_steps, self.rows.n_variables, self.rows.order + 1)
+        if gradient.shape[-3:] != core:
+            raise ValueError(
+                f"g must have shape (..., T, V, R+1) with (T, V, R+1) = {core}, "
+                f"got {gradient.shape}."
+            )
+        if not np.isfinite(gradient).all():
+            raise ValueError("g must be finite, got NaN or infinity; set those entries to 0.")
+        if on_failure == "raise":
+            raise_for_status(self.status, "adjoint")
+        dd, du = self._adjoint(gradient)
+        return hide_failed(dd, self.status, 2), hide_failed(du, self.status, 3)
+
+    def green(self, *, memory_limit: float = 2e9) -> GreenOperator:
+        """Return the solution operator itself, for T up to a few hundred.
+
+        Parameters
+        ----------
+        memory_limit : float, default 2e9
+            Bytes that the operator may take; its size grows with T**2.
+
+        Raises
+        ------
+        ValueError
+            If it would take more.
+        SolverError
+            If a problem has no factor.
+        """
+        rows = self.rows
+        steps, size = rows.n_steps, rows.block_size
+        equations, initial = rows.c.shape[-2], rows.initial.shape[-3:]
+        n_d, n_u = steps * equations, int(np.prod(initial))
+        needed = 8.0 * self.status.size * steps * size * (n_d + n_u)
+        if needed > memory_limit:
+            raise ValueError(
+                f"the Green operator for T = {steps} needs {needed / 1e9:.1f} GB, over "
+                f"memory_limit = {memory_limit / 1e9:.1f} GB; use solve() instead."
+            )
+        lead = (1,) * self.status.ndim
+        d = np.eye(n_d).reshape(n_d, *lead, steps, equations)
+        u = np.eye(n_u).reshape(n_u, *lead, *initial)
+        no_d, no_u = np.zeros((1, equations)), np.zeros(initial)
+        offset = self.solve(no_d, no_u)
+        on_d = np.moveaxis(self.solve(d, no_u) - offset, 0, -1)
+        on_u = np.moveaxis(self.solve(no_d, u) - offset, 0, -1)
+        core = (steps, rows.n_variables, rows.order + 1)
+        batch = self.status.shape
+        return GreenOperator(
+            on_d.reshape(*batch, *core, steps, equations),
+            on_u.reshape(*batch, *core, *initial),
+            offset,
+        )
+
+    def _check_d(self, d: Any) -> Array:
+        array = np.asarray(to_numpy(d), dtype=np.float64)
+        steps, equations = self.rows.n_steps, self.rows.c.shape[-2]
+        fits = array.ndim >= 2 and array.shape[-1] == equations and array.shape[-2] in (1, steps)
+        if not fits:
+            raise ValueError(
+                f"d must have shape (..., T or 1, Q) with T = {steps}, Q = {equations}, "
+                f"got {array.shape}."
+            )
+        self._check_batch("d", array.shape[:-2])
+        return array
+
+    def _check_u(self, u: Any) -> Array:
+        array = np.asarray(to_numpy(u), dtype=np.float64)
+        core = self.rows.initial.shape[-3:]
+        if array.ndim < 3 or array.shape[-3:] != core:
+            raise ValueError(
+                f"u must have shape (..., T_init, V, R_init+1) with {core} as given to "
+                f"factorize(), got {array.shape}."
+            )
+        self._check_batch("u", array.shape[:-3])
+        unknown = np.isnan(array)
+        if unknown.any():
+            if (unknown & (self.rows.initial > 0)).any():
+                raise ValueError(
+                    "u is NaN where factorize() was told that it is measured; pass the pattern "
+                    "to factorize(measured=~np.isnan(u))."
+                )
+            array = np.where(unknown, 0.0, array)
+        return array
+
+    def _check_batch(self, name: str, shape: tuple[int, ...]) -> None:
+        try:
+            np.broadcast_shapes(shape, self.status.shape)
+        except ValueError:
+            raise ValueError(
+                f"the batch axes of {name} {shape} do not broadcast with those of the "
+                f"factorisation {self.status.shape}."
+            ) from None
