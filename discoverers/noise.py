@@ -103,7 +103,8 @@ def estimate_noise(
     residual, states, differences, counts = [], [], [], []
     for times, data, w, y, h in zip(t, x, weight, fitted, leverage, strict=True):
         seen = w > 0
-        loo = (data - y)[seen] / np.maximum(1.0 - h[seen], 0.02)
+        # Near interpolation both are tiny and their ratio is still the left-out error.
+        loo = (data - y)[seen] / np.maximum(1.0 - h[seen], 1e-9)
         residual.append(np.sqrt(w[seen]) * loo)
         states.append(y[seen])
         differences.append(difference_variance(times[seen], data[seen]))

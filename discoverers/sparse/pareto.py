@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .criterion import deviance
-from .search import Support, SubsetSearch
+from .search import SubsetSearch, Support
 
 __all__ = ["ParetoFront", "combine"]
 
@@ -36,8 +36,9 @@ class ParetoFront:
 def combine(searches: Sequence[SubsetSearch], n_rows: Sequence[int]) -> ParetoFront:
     """Join the equations' best supports of each size into best systems of each total size.
 
-    Total deviance is minimised exactly by dynamic programming over equations. Only systems that
-    are better than every smaller one are kept, and the selected one always.
+    Total deviance is minimised exactly by dynamic programming over equations. Only systems whose
+    deviance is at least 1 below that of every smaller one are kept (a useless term gains about as
+    much by chance), and the selected one always.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def combine(searches: Sequence[SubsetSearch], n_rows: Sequence[int]) -> ParetoFr
         if total == size:
             kept[total] = chosen
             lowest = min(lowest, cost)
-        elif cost < lowest:
+        elif cost < lowest - 1.0:
             kept[total] = supports
             lowest = cost
     ordered = [kept[total] for total in sorted(kept)]
