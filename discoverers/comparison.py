@@ -172,8 +172,8 @@ def matching_truth(equations: Equations, truth: Any) -> Equations:
 def matched_terms(expr: sympy.Expr) -> dict[sympy.Expr, float]:
     """Terms of the expanded expression in a form that equal terms share, with coefficients.
 
-    Whole floats inside a term become integers, and a sum in a denominator is scaled so that its
-    first summand has coefficient 1: ``1/(2.0 + 2.0*x)`` and ``0.5/(1 + x)`` are one term.
+    A sum in a denominator is scaled so that its first summand has coefficient 1, and numbers inside
+    a term are compared to twelve digits: ``1/(2 + x/2)`` and ``0.5/(1 + 0.25*x)`` are one term.
 
     Examples
     --------
@@ -183,17 +183,14 @@ def matched_terms(expr: sympy.Expr) -> dict[sympy.Expr, float]:
     >>> matched_terms(3 / (2.0 + 2.0 * x) + sympy.sin(1.0 * x))
     {1/(x + 1): 1.5, sin(x): 1.0}
     """
-    whole = {
-        number: sympy.Integer(int(number))
-        for number in expr.atoms(sympy.Float)
-        if float(number).is_integer()
-    }
+    whole = {n: _plain_number(n) for n in expr.atoms(sympy.Float) if float(n).is_integer()}
     expanded = sympy.expand(expr.xreplace(whole))
     total: dict[sympy.Expr, sympy.Expr] = {}
     for part in sympy.Add.make_args(expanded):
         scaled = sympy.Mul(*map(_normal_power, sympy.Mul.make_args(part)))
         for factor, coefficient in collect_terms(scaled).items():
-            total[factor] = total.get(factor, sympy.Integer(0)) + coefficient
+            like = factor.xreplace({n: _plain_number(n) for n in factor.atoms(sympy.Number)})
+            total[like] = total.get(like, sympy.Integer(0)) + coefficient
     return {factor: float(value) for factor, value in total.items() if float(value) != 0.0}
 
 
@@ -204,10 +201,13 @@ def _normal_power(factor: sympy.Expr) -> sympy.Expr:
     parts = collect_terms(base)
     variables = sorted(base.free_symbols, key=lambda symbol: symbol.name)
     leading = parts[min(parts, key=lambda term: sort_key(term, variables))]
-    rescaled = sympy.Add(*(_whole(value / leading) * term for term, value in parts.items()))
+    rescaled = sympy.Add(*(_plain_number(v / leading) * term for term, v in parts.items()))
     return leading**exponent * sympy.Pow(rescaled, exponent)
 
 
-def _whole(number: sympy.Expr) -> sympy.Expr:
-    is_whole = number.is_Float and float(number).is_integer()
-    return sympy.Integer(int(number)) if is_whole else number
+def _plain_number(number: sympy.Expr) -> sympy.Expr:
+    """Integers as integers, all other numbers as floats of twelve digits."""
+    if not number.is_Number or number.is_Integer:
+        return number
+    value = float(f"{float(number):.12g}")
+    return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value)

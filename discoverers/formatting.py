@@ -9,7 +9,7 @@ import sympy
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from discoverers.terms import ordered_terms, sort_key
+from discoverers.terms import is_constant, ordered_terms, sort_key
 
 __all__ = [
     "format_expression",
@@ -60,7 +60,7 @@ class _Printer(StrPrinter):
         above, below = [], []
         for factor in sympy.Mul.make_args(rest):
             base, exponent = factor.as_base_exp()
-            if exponent.is_Rational and exponent.is_negative:
+            if exponent.is_Number and exponent.is_negative:
                 below.append(sympy.Pow(base, -exponent))
             else:
                 above.append(factor)
@@ -78,12 +78,14 @@ class _Printer(StrPrinter):
         base = factor.as_base_exp()[0]
         if base in self.variables:
             return (0, self.variables.index(base))
+        if is_constant(factor):
+            return (-1, str(factor))
         return (1, *sort_key(factor, self.variables))
 
     def _print_Pow(self, expr: sympy.Pow, rational: bool = False) -> str:
         if expr.exp == sympy.Rational(1, 2):
             return f"sqrt({self._print(expr.base)})"
-        if expr.exp.is_Rational and expr.exp.is_negative:
+        if expr.exp.is_Number and expr.exp.is_negative:
             return f"1{self.divide}{self._factor(sympy.Pow(expr.base, -expr.exp))}"
         base, exponent = (self._factor(part, "Atom") for part in expr.args)
         return f"{base}{self.power}{exponent}"

@@ -12,6 +12,7 @@ __all__ = [
     "complexity",
     "degree",
     "exponents",
+    "gradient",
     "is_constant",
     "ordered_terms",
     "sort_key",
@@ -92,6 +93,34 @@ def degree(expr: sympy.Expr) -> int:
     if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp.is_positive:
         return int(expr.exp) * degree(expr.base)
     return _FUNCTION_DEGREE
+
+
+def gradient(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> list[sympy.Expr] | None:
+    """Derivatives with respect to real variables, or None if there is no closed form.
+
+    Jumps and kinks (of sign and Abs) have the derivative of their surroundings.
+
+    Examples
+    --------
+    >>> import sympy
+    >>> from discoverers.terms import gradient
+    >>> x, y = sympy.symbols("x y")
+    >>> gradient(x * sympy.Abs(y), [x, y])
+    [Abs(y), x*sign(y)]
+    """
+    if expr.has(AppliedUndef):
+        return None
+    # without the assumption, SymPy's derivative of Abs is that of a complex function
+    real = {symbol: sympy.Dummy(symbol.name, real=True) for symbol in expr.free_symbols}
+    plain = {dummy: symbol for symbol, dummy in real.items()}
+    slopes = [
+        sympy.diff(expr.xreplace(real), real.get(variable, variable))
+        .replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+        .xreplace(plain)
+        for variable in variables
+    ]
+    known = not any(slope.has(sympy.Derivative, sympy.Subs) for slope in slopes)
+    return slopes if known else None
 
 
 def sort_key(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> tuple:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,6 +14,7 @@ import sympy
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from discoverers.equation_checks import checked_names
 from discoverers.expressions import canonical
 from discoverers.formatting import term_name
 from discoverers.libraries.bound import BoundLibrary, Term
@@ -98,8 +100,7 @@ class Library(BaseEstimator, ABC):
         ValueError
             If names repeat, a parameter of the library is invalid, or there are no terms.
         """
-        states, inputs = tuple(state_names), tuple(input_names)
-        _check_names(states, inputs)
+        states, inputs = _checked_names(state_names, input_names)
         variables = Variables(tuple(map(sympy.Symbol, states)), tuple(map(sympy.Symbol, inputs)))
         found = self.candidates(variables)
         exprs, allowed = _merge(found, len(states))
@@ -289,14 +290,14 @@ def _merge(found: Candidates, n_states: int) -> tuple[list[sympy.Expr], NDArray[
     return exprs, np.ascontiguousarray(allowed)
 
 
-def _check_names(states: tuple[str, ...], inputs: tuple[str, ...]) -> None:
-    for argument, names in (("state_names", states), ("input_names", inputs)):
-        wrong = [name for name in names if not isinstance(name, str) or not name]
-        if wrong:
-            raise TypeError(f"{argument} must hold non-empty text, got {wrong[0]!r}")
+def _checked_names(
+    state_names: Iterable[str], input_names: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    states = checked_names(state_names, "state_names")
+    inputs = checked_names(input_names, "input_names")
     if not states:
         raise ValueError("state_names is empty; give one name per state")
-    names = states + inputs
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(states + inputs).items() if count > 1)
     if repeated:
         raise ValueError(f"names of states and inputs must differ; repeated: {repeated}")
+    return states, inputs

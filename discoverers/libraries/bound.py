@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from discoverers.callables import compile_columns, split_columns
 from discoverers.equations import Equations
 from discoverers.libraries.monomials import MonomialPlan
-from discoverers.terms import exponents
+from discoverers.terms import exponents, gradient
 
 __all__ = ["BoundLibrary", "Term"]
 
@@ -271,19 +271,16 @@ class _Slopes:
     def __init__(self, bound: BoundLibrary) -> None:
         states = bound.variables[: len(bound.state_names)]
         self.shape = (len(bound.terms), len(states))
-        opaque = [
-            k
-            for k, term in enumerate(bound.terms)
-            if term.expr.has(sympy.core.function.AppliedUndef)
-        ]
+        opaque: list[int] = []
         # each derivative that is not zero, as its factor and what remains
         self.places: list[tuple[int, int, float, int]] = []
         needed: dict[sympy.Expr, int] = {}
         for k, term in enumerate(bound.terms):
-            if k in opaque:
+            slopes = gradient(term.expr, states)
+            if slopes is None:
+                opaque.append(k)
                 continue
-            for v, state in enumerate(states):
-                slope = sympy.diff(term.expr, state)
+            for v, slope in enumerate(slopes):
                 if slope == 0:
                     continue
                 factor, rest = slope.as_coeff_Mul()

@@ -47,11 +47,16 @@ class FourierLibrary(Library):
         frequency = exact_number(self.frequency, "frequency", "FourierLibrary")
         if not frequency.is_positive:
             raise ValueError(f"frequency of FourierLibrary must be > 0, got {self.frequency!r}")
+        # 2 * 0.5 is the integer 1, so that cos(x) is one term whatever made it
+        harmonics = [
+            exact_number(k * frequency, "frequency", "FourierLibrary")
+            for k in range(1, self.n_frequencies + 1)
+        ]
         return Candidates(
             tuple(
-                wave(k * frequency * symbol)
+                wave(harmonic * symbol)
                 for symbol in variables.all
-                for k in range(1, self.n_frequencies + 1)
+                for harmonic in harmonics
                 for wave in (sympy.sin, sympy.cos)
             )
         )
