@@ -376,7 +376,9 @@ class Answers:
             return
         if may_raise and self.on_failure == "raise":
             raise IntegrationError(text)
-        warnings.warn(f"{text} The prediction is NaN from there on.", IntegrationWarning, 3)
+        warnings.warn(
+            f"{text} The prediction is NaN from there on.", IntegrationWarning, stacklevel=4
+        )
 
     def _arrange(self, raw: Runs, predictions: Sequence[Prediction]) -> Any:
         """Predictions in the order in which the rows came."""

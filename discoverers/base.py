@@ -166,7 +166,7 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
                 f"No term was kept in the equation(s) of {empty}: the derivative reads 0. The data "
                 f"may be constant, too noisy, or need other candidate terms.",
                 EmptyEquationWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
 
@@ -175,8 +175,14 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
         context = self._callback_fit_ctx
         for iteration in range(maximum):
             task = context.subcontext(task_name=name).call_on_fit_task_begin(estimator=self)
-            yield iteration
-            if task.call_on_fit_task_end(estimator=self):
+            stop = True
+            try:
+                yield iteration
+            finally:
+                # After an error in the loop's body this runs late, when the callbacks are gone.
+                if hasattr(self, "_callback_fit_ctx"):
+                    stop = task.call_on_fit_task_end(estimator=self)
+            if stop:
                 return
 
     def _features(self, t: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from .equations import Equations
 from .persistence import load_estimator, save_estimator
 
 if TYPE_CHECKING:
+    from .base import BaseDiscoverer
     from .right_hand_side import RightHandSide
 
 PLOT_KINDS = ("fit", "phase", "pareto", "coefficients")
@@ -105,7 +106,7 @@ class Exports:
         TypeError
             If a parameter or attribute cannot be stored, for instance a user's function.
         """
-        save_estimator(self, path)
+        save_estimator(cast("BaseDiscoverer", self), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

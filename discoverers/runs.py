@@ -183,11 +183,14 @@ def evaluate_input(
     """Values of an input function at the times, shape (n, m)."""
     if len(times) == 0:
         return np.empty((0, 0))
-    values = to_float(signal(times), f"{argument}(t)")
+    try:
+        values = to_float(signal(times), f"{argument}(t)")
+    except (TypeError, ValueError):
+        # A function written for one time at a time; if it is wrong, it fails again below.
+        values = np.empty(())
     if values.ndim == 1 and len(values) == len(times):
         values = values[:, None]
     if values.ndim != 2 or len(values) != len(times):
-        # A function written for one time at a time.
         values = np.stack(
             [np.atleast_1d(to_float(signal(time), f"{argument}(t)")) for time in times]
         )
