@@ -109,13 +109,15 @@ class Library(BaseEstimator, ABC):
         # without the text, the last part of the key: terms of one grade stay in the library's order
         grades = [sort_key(expr, variables.all)[:-1] for expr in exprs]
         order = sorted(range(len(exprs)), key=grades.__getitem__)
+        mask = allowed[:, order]
+        mask.setflags(write=False)  # a value, shared by all who hold it
         return BoundLibrary(
             state_names=states,
             input_names=inputs,
             terms=tuple(
                 Term(exprs[k], term_name(exprs[k], variables.all), degree(exprs[k])) for k in order
             ),
-            allowed=allowed[:, order],
+            allowed=mask,
             functions=dict(found.functions),
         )
 

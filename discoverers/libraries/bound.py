@@ -19,7 +19,7 @@ from discoverers.terms import exponents, gradient
 __all__ = ["BoundLibrary", "Term"]
 
 # of samples at once: a block of columns stays in the processor's cache
-_BLOCK = 4096
+_BLOCK = 16384
 
 
 @dataclass(frozen=True)
