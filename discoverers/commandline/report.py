@@ -154,7 +154,8 @@ class Report:
         clock = self.data.clock
         if clock.origin is None:
             return self.time_name
-        return f"{self.time_name} ({clock.unit} after {str(clock.origin)[:19]})"
+        origin = np.datetime_as_string(clock.origin, unit="auto")
+        return f"{self.time_name} ({clock.unit} after {origin})"
 
     def _active(self) -> list[tuple[str, str, float, float]]:
         """List state, term, coefficient and standard error of the terms that were kept."""

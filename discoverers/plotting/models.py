@@ -29,7 +29,7 @@ def plot_pareto(estimator: "BaseDiscoverer", ax: "Axes | None" = None) -> "Axes"
     Returns
     -------
     Axes
-        What was drawn into: one line for each state's front, a ring around each chosen equation.
+        What was drawn into: a line through the front, and a ring around the chosen equations.
 
     Raises
     ------
@@ -48,36 +48,28 @@ def plot_pareto(estimator: "BaseDiscoverer", ax: "Axes | None" = None) -> "Axes"
     """
     check_fitted(estimator)
     panel = ax if ax is not None else new_panel()
-    front = estimator.pareto_front_
-    groups = (
-        list(front.groupby("state", sort=False))
-        if "state" in front.columns
-        else [("candidates", front)]
+    front = estimator.pareto_front_.sort_values("complexity")
+    chosen = front[front["selected"].astype(bool)]
+    panel.plot(
+        front["complexity"],
+        front["loss"],
+        color=COLOURS[0],
+        marker="o",
+        markersize=4,
+        linewidth=1.4,
+        label="best of each size",
     )
-    for position, (name, rows) in enumerate(groups):
-        colour = COLOURS[position % len(COLOURS)]
-        ordered = rows.sort_values("complexity")
-        panel.plot(
-            ordered["complexity"],
-            ordered["loss"],
-            color=colour,
-            marker="o",
-            markersize=4,
-            linewidth=1.4,
-            label=f"{name}'" if "state" in front.columns else str(name),
-        )
-        chosen = ordered[ordered["selected"].astype(bool)]
-        panel.plot(
-            chosen["complexity"],
-            chosen["loss"],
-            linestyle="none",
-            marker="o",
-            markersize=11,
-            markerfacecolor="none",
-            markeredgecolor=colour,
-            markeredgewidth=1.6,
-            label="chosen" if position == len(groups) - 1 else None,
-        )
+    panel.plot(
+        chosen["complexity"],
+        chosen["loss"],
+        linestyle="none",
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgecolor=COLOURS[1],
+        markeredgewidth=1.8,
+        label="chosen",
+    )
     if (front["loss"] > 0).all():
         panel.set_yscale("log")
     panel.set_xlabel("complexity")

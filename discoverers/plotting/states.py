@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from discoverers.plotting.style import COLOURS, check_fitted, markers, new_panel, tidy
 
+_SMOOTH = 500
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -74,18 +76,17 @@ def plot_fit(
                 marker = markers(run.t.size) | ({"color": colour} if shared else {})
                 label = _label("measured", name, shared, first)
                 panel.plot(run.t, run.X[:, v], label=label, **marker)
+            times = _dense(fitted.t)
             panel.plot(
-                fitted.t,
-                fitted.X[:, v],
+                times,
+                fitted(times)[:, v],
                 color=colour,
                 linewidth=1.6,
                 label=_label("fitted", name, shared, first),
             )
             if simulated:
-                times, states = _simulate(estimator, fitted)
                 panel.plot(
-                    times,
-                    states[:, v],
+                    *_simulate(estimator, fitted, v),
                     color="black",
                     linewidth=1.1,
                     linestyle="--",
@@ -161,15 +162,16 @@ def plot_phase(
             label = "measured" if position == 0 else None
             panel.plot(*run.X[:, columns].T, label=label, **markers(run.t.size))
         panel.plot(
-            *fitted.X[:, columns].T,
+            *fitted(_dense(fitted.t))[:, columns].T,
             color=COLOURS[position % len(COLOURS)],
-            linewidth=1.2,
+            linewidth=float(np.clip(50.0 / np.sqrt(fitted.t.size), 0.5, 1.5)),
             label="fitted" if position == 0 else None,
         )
     panel.set_xlabel(names[0])
     panel.set_ylabel(names[1])
     if len(names) == 3:
         panel.set_zlabel(names[2])  # type: ignore[attr-defined]
+        panel.locator_params(nbins=5)
     else:
         tidy(panel)
     panel.legend(loc="upper right", fontsize="small", framealpha=0.85)
@@ -203,15 +205,24 @@ def _runs(
 
 
 def _simulate(
-    estimator: "BaseDiscoverer", fitted: "FittedTrajectory"
+    estimator: "BaseDiscoverer", fitted: "FittedTrajectory", v: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate the equations from the first fitted state, densely enough for a smooth line."""
+    """Integrate the equations from the first fitted state; return times and values of state v."""
     from discoverers.simulation import simulate
 
-    t, u = fitted.t, fitted.u if fitted.u.shape[1] else None
-    if u is None and t.size < 400:
-        t = np.linspace(t[0], t[-1], 400)
-    return t, simulate(estimator.equations_, t, fitted.X[0], u=u).X
+    times = _dense(fitted.t)
+    u = fitted.u if fitted.u.shape[1] else None
+    result = simulate(estimator.equations_, times, fitted.X[0], u=u, u_times=fitted.t)
+    return times, result.X[:, v]
+
+
+def _dense(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times that make a smooth line through few samples, the samples' own among them."""
+    between = -(-_SMOOTH // t.size)
+    if between == 1:
+        return t
+    steps = np.linspace(0.0, 1.0, between, endpoint=False)
+    return np.append((t[:-1, None] + np.diff(t)[:, None] * steps).ravel(), t[-1])
 
 
 def _state_panels(ax: "Axes | Sequence[Axes] | None", n: int) -> "NDArray[np.object_]":
@@ -278,4 +289,4 @@ def _time_label(estimator: "BaseDiscoverer") -> str:
     clock = estimator.training_data_.clock
     if clock.origin is None:
         return "t" if clock.kind == "number" else f"t ({clock.unit})"
-    return f"t ({clock.unit} after {clock.origin})"
+    return f"t ({clock.unit} after {np.datetime_as_string(clock.origin, unit='auto')})"
