@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,11 @@ def solve(
     SolverError
         If a problem has no answer and ``on_failure="raise"``.
 
+    Warns
+    -----
+    RuntimeWarning
+        If an iterative method did not converge and ``on_failure="raise"``.
+
     Examples
     --------
     >>> import numpy as np
@@ -182,6 +188,14 @@ def solve(
     )
     if on_failure == "raise":
         solution.raise_for_status()
+        late = int((solution.status == SolverStatus.NOT_CONVERGED).sum())
+        if late:
+            warnings.warn(
+                f"{choice.name} did not converge for {late} of {solution.status.size} "
+                "problem(s); raise max_iterations, or use a direct method.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return solution
 
 

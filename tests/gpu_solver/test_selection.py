@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from gpu_solver import (
+    METHODS,
+    LinearODEProblem,
+    SolverError,
+    SolverStatus,
+    select_backend,
+    solve,
+)
+
+
+def test_the_choice_is_explained(oracle):
+    problem = LinearODEProblem(*oracle.random_problem(0))
+    choice = select_backend(problem)
+    assert choice.name == "sweep"
+    assert "6 unknowns a step" in choice.reason
+    solution = solve(problem)
+    assert (solution.method, solution.reason) == (choice.name, choice.reason)
+    assert solve(problem, "lapack").reason == "asked for"
+    wide = LinearODEProblem(*oracle.random_problem(0, variables=11, equations=11))
+    assert select_backend(wide).name == "lapack"
+    np.testing.assert_allclose(solve(wide).y, solve(wide, "sweep").y, atol=1e-9)
+
+
+def test_tensors_elsewhere_than_the_cpu_take_torch_operations(oracle):
+    parts = [torch.tensor(part, device="meta") for part in oracle.random_problem(0)]
+    problem = object.__new__(LinearODEProblem)
+    for name, part in zip("cdus", parts, strict=True):
+        object.__setattr__(problem, name, part)
+    choice = select_backend(problem)
+    assert choice.name == "cyclic_reduction"
+    assert "meta" in choice.reason
+
+
+def test_wrong_calls_are_refused_with_the_argument_named(oracle):
+    problem = LinearODEProblem(*oracle.random_problem(0))
+    with pytest.raises(TypeError, match="problem must be a LinearODEProblem, got tuple"):
+        solve(())
+    with pytest.raises(ValueError, match="method must be 'auto' or one of .*'sweep'.*got 'fast'"):
+        solve(problem, "fast")
+    with pytest.raises(ValueError, match="on_failure must be"):
+        solve(problem, on_failure="warn")
+    with pytest.raises(TypeError, match=r"'sweep' takes no options, got \['gamma'\]"):
+        solve(problem, gamma=1.0)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+        solve(problem, "mnn_dense", speed=1)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_problem_of_a_batch_reports_its_own_status(oracle, method):
+    c, d, u, s = oracle.random_problem(1, batch=(5,))
+    options = {"max_iterations": 10**4} if "gradient" in method else {}
+    clean = solve(LinearODEProblem(c, d, u, s), method, **options)
+    c[0, 2, 1, 0, 0] = np.inf
+    d[1, 3, 0] = np.nan
+    u[2, 0, 0, 0] = np.inf
+    s[3, 1] = np.nan
+    solution = solve(LinearODEProblem(c, d, u, s), method, on_failure="status", **options)
+    assert solution.status[:4].tolist() == [SolverStatus.NON_FINITE_INPUT] * 4
+    assert np.isnan(solution.y[:4]).all()
+    assert solution.status[4] == clean.status[4]
+    np.testing.assert_allclose(solution.y[4], clean.y[4], rtol=1e-9, atol=1e-9)
+    with pytest.raises(SolverError, match=r"4 of 5 problem.*\(0,\), \(1,\)") as error:
+        solve(LinearODEProblem(c, d, u, s), method, **options)
+    np.testing.assert_array_equal(error.value.status, solution.status)
+
+
+@pytest.mark.parametrize("method", ["sweep", "lapack", "cyclic_reduction"])
+def test_a_problem_with_a_free_unknown_is_not_positive_definite(oracle, method):
+    c, d, u, s = oracle.random_problem(2, batch=(2,))
+    c[0] = 0.0
+    u[0] = np.nan
+    solution = solve(LinearODEProblem(c, d, u, s), method, on_failure="status")
+    assert solution.status[0] in (SolverStatus.NOT_POSITIVE_DEFINITE, SolverStatus.ILL_CONDITIONED)
+    np.testing.assert_allclose(
+        solution.y[1], oracle.least_squares(c[1], d[1], u[1], s[1]), atol=1e-9
+    )
+
+
+def test_refined_and_ill_conditioned_are_told_apart(oracle):
+    c, d, u, _ = oracle.validation_odes["third order"]
+    parts = np.reshape(c, (1, 1, 1, -1)), [[d]], np.reshape(u, (1, 1, -1))
+    refined = solve(LinearODEProblem.from_ode(*parts, np.full(999, 0.01)))
+    assert refined.status == SolverStatus.REFINED
+    worse = solve(LinearODEProblem.from_ode(*parts, np.full(20_000, 0.001)))
+    assert worse.status == SolverStatus.ILL_CONDITIONED
+    assert worse.advice == (f"ill_conditioned: {SolverStatus.ILL_CONDITIONED.advice}",)
+
+
+def test_every_status_has_advice_and_only_two_have_no_answer():
+    assert all(len(code.advice) > 10 for code in SolverStatus)
+    assert [code.name for code in SolverStatus if code.failed] == [
+        "NOT_POSITIVE_DEFINITE",
+        "NON_FINITE_INPUT",
+    ]
