@@ -151,9 +151,9 @@ def test_coefficients_have_a_row_for_each_term_with_its_interval(model):
     ax = plot_coefficients(model)
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "x':  x",
-        "x':  x*y",
+        "x':  x y",
         "y':  y",
-        "y':  x*y",
+        "y':  x y",
     ]
     found = []
     for container in ax.containers:
@@ -171,7 +171,7 @@ def test_coefficients_mark_the_truth_and_keep_a_row_for_a_term_that_is_missing(r
     ax = plot_coefficients(model, truth=lotka_volterra().equations)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     crosses = {labels[int(row)]: value for value, row in lines(ax)["true"].get_xydata()}
-    assert crosses == {"x':  x": 1.0, "x':  x*y": -0.5, "y':  y": -1.0, "y':  x*y": 0.25}
+    assert crosses == {"x':  x": 1.0, "x':  x y": -0.5, "y':  y": -1.0, "y':  x y": 0.25}
 
 
 @pytest.mark.parametrize("kind", ["fit", "phase", "pareto", "coefficients"])

@@ -170,7 +170,7 @@ class Report:
     def _coefficients(self) -> list[list[str]]:
         """List the rows of the table of coefficients."""
         return [
-            [f"{state}'", term, *value_and_error(value, error)]
+            [f"{state}'", readable(term), *value_and_error(value, error)]
             for state, term, value, error in self._active()
         ]
 
@@ -185,6 +185,28 @@ class Report:
             ]
             for state in self.quality
         ]
+
+
+def readable(term: str) -> str:
+    """Write a term as the equations do.
+
+    Parameters
+    ----------
+    term : str
+        Name of a term.
+
+    Returns
+    -------
+    str
+        The name with ``^`` for powers and spaces for products.
+
+    Examples
+    --------
+    >>> from discoverers.commandline.report import readable
+    >>> readable("x**2*sin(y)")
+    'x^2 sin(y)'
+    """
+    return term.replace("**", "^").replace("*", " ")
 
 
 def value_and_error(value: float, error: float) -> tuple[str, str]:

@@ -157,7 +157,9 @@ def plot_coefficients(
         )
     panel.axvline(0.0, color="0.6", linewidth=0.8)
     _spread_scale(panel, [entry[2] for entry in rows])
-    panel.set_yticks(range(len(rows)), [f"{state}':  {term}" for state, term, _, _ in rows])
+    panel.set_yticks(
+        range(len(rows)), [f"{state}':  {_readable(term)}" for state, term, _, _ in rows]
+    )
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlabel("coefficient, with 95 % interval")
     tidy(panel)
@@ -175,3 +177,8 @@ def _spread_scale(panel: "Axes", values: Sequence[float]) -> None:
 def _factors(term: str) -> tuple[str, ...]:
     """Return the factors of a term's name, whatever their order: "x*y" and "y*x" are one term."""
     return tuple(sorted(term.replace("**", "^").split("*")))
+
+
+def _readable(term: str) -> str:
+    """Return a term's name as the equations write it."""
+    return term.replace("**", "^").replace("*", " ")
