@@ -21,7 +21,7 @@ from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus
 
-__all__ = ["solve_by_cyclic_reduction", "solve_with_gradient"]
+__all__ = ["attach_gradient", "solve_by_cyclic_reduction"]
 
 Array = NDArray[np.float64]
 
@@ -74,10 +74,10 @@ class _OnceDifferentiable(torch.autograd.Function):
         )
 
 
-def solve_with_gradient(
-    problem: LinearODEProblem, factor: ODEOperator, d: Array, u: Array
-) -> tuple[Any, NDArray[np.int64], tuple[NDArray[np.int64], Array] | None]:
-    """Solve on the CPU and attach the analytic gradient for the problem's tensors.
+def attach_gradient(
+    problem: LinearODEProblem, factor: ODEOperator, d: Array, u: Array, y: Array
+) -> Any:
+    """Make a solution that was found on the CPU differentiable in the problem's tensors.
 
     Parameters
     ----------
@@ -87,16 +87,14 @@ def solve_with_gradient(
         Its factorisation.
     d, u : array
         Its right-hand sides in float64, without NaN.
+    y : array (..., T, V, R+1)
+        Its solution.
 
     Returns
     -------
-    y : Tensor (..., T, V, R+1), float64, on the CPU
-    status : int array (...)
-    report : (iterations, residual) or None
+    Tensor (..., T, V, R+1), float64, on the CPU
     """
-    y64, status, report = factor.solve_with_report(d, u)
-    y = _Solve.apply(problem.c, problem.d, problem.u, problem.s, factor, d, u, y64)
-    return y, status, report
+    return _Solve.apply(problem.c, problem.d, problem.u, problem.s, factor, d, u, y)
 
 
 def solve_by_cyclic_reduction(

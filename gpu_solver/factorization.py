@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gpu_solver.arrays import to_numpy
-from gpu_solver.assembly import rows_of
+from gpu_solver.assembly import LeastSquaresRows, rows_of
 from gpu_solver.block_tridiagonal import BlockTridiagonal, BlockTridiagonalFactor
 from gpu_solver.ode_operator import GreenOperator, ODEOperator, hide_failed
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.refinement import refine
 from gpu_solver.status import SolverStatus
 
-__all__ = ["GreenOperator", "LinearODEFactor", "factorize", "factorize_problem"]
+__all__ = ["GreenOperator", "LinearODEFactor", "factorize", "factorize_problem", "lost_digits"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -118,7 +118,7 @@ def factorize(
     weight_initial: Any = 1.0,
     weight_smooth: Any = 1.0,
     n_steps: int | None = None,
-    method: str = "sweep",
+    method: str = "auto",
     **options: Any,
 ) -> ODEOperator:
     """Factorise the left-hand side of a linear ODE, for right-hand sides that come later.
@@ -140,9 +140,10 @@ def factorize(
         As in `LinearODEProblem`.
     n_steps : int, optional
         T, needed only when c and s both have a time axis of size 1.
-    method : {"sweep", "lapack", "mnn_dense", "mnn_conjugate_gradient"}
-        The first two factorise S-MNN's block-tridiagonal matrix, and their result also has its
-        ``factor``; the others are the original MNN.
+    method : {"auto", "sweep", "lapack", "qr", "mnn_dense", "mnn_conjugate_gradient"}
+        "auto" takes "sweep", tries it, and takes "qr" if that lost digits. The next three
+        factorise S-MNN's block-tridiagonal matrix, and their result also has its ``factor``; "qr"
+        does so without forming it, for ill-conditioned problems. The others are the original MNN.
     **options
         For the original MNN, as in `solve`.
 
@@ -198,14 +199,25 @@ def factorize(
         from gpu_solver.backends.mnn import factorize_mnn
 
         return factorize_mnn(problem, method, **options)[0]
-    if method not in ("sweep", "lapack"):
+    if method not in ("auto", "sweep", "lapack", "qr"):
         raise ValueError(
-            "method must be 'sweep', 'lapack', 'mnn_dense' or 'mnn_conjugate_gradient' for "
-            f"factorize(), got {method!r}."
+            "method must be 'auto', 'sweep', 'lapack', 'qr', 'mnn_dense' or "
+            f"'mnn_conjugate_gradient' for factorize(), got {method!r}."
         )
     if options:
         raise TypeError(f"method {method!r} takes no options, got {sorted(options)}.")
-    return factorize_problem(problem, method)[0]
+    if method != "auto":
+        return factorize_problem(problem, method)[0]
+    factor = factorize_problem(problem, "sweep")[0]
+    # How many digits the factor lost shows only when it is used.
+    trial = factor.solve_with_status(np.ones_like(d), np.where(np.isnan(u), 0.0, 1.0))[1]
+    return factorize_problem(problem, "qr")[0] if lost_digits(trial) else factor
+
+
+def lost_digits(status: Codes) -> bool:
+    """Whether rounding in M spoilt an answer, or may be why there is none."""
+    codes = (SolverStatus.ILL_CONDITIONED, SolverStatus.NOT_POSITIVE_DEFINITE)
+    return bool(np.isin(status, [int(code) for code in codes]).any())
 
 
 def factorize_problem(
@@ -224,7 +236,19 @@ def factorize_problem(
             s=np.where(np.isfinite(rows.s), rows.s, 1.0),
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        diagonal, lower = rows.normal_blocks()
-        factor = BlockTridiagonal(diagonal, lower).factorize(method)
+        system = BlockTridiagonal(*rows.normal_blocks())
+        factor = _factorize_by_qr(rows, system) if method == "qr" else system.factorize(method)
     status = np.where(finite, factor.status, int(SolverStatus.NON_FINITE_INPUT))
     return LinearODEFactor(rows, status, factor), d, u
+
+
+def _factorize_by_qr(rows: LeastSquaresRows, system: BlockTridiagonal) -> BlockTridiagonalFactor:
+    """Put the triangular factor of A in the place of M's Cholesky factor."""
+    from gpu_solver.backends.qr import QRBackend
+
+    backend = QRBackend()
+    state, status = backend.factorize_rows(rows, system.diagonal)
+    finite = np.isfinite(system.diagonal).all(axis=(-3, -2, -1))
+    status = status.reshape(system.batch_shape)
+    status = np.where(finite, status, int(SolverStatus.NON_FINITE_INPUT))
+    return BlockTridiagonalFactor(system, status, "qr", backend, state)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_solver.factorization import factorize_problem
+from gpu_solver.factorization import factorize_problem, lost_digits
 from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
@@ -20,6 +20,7 @@ __all__ = ["METHODS", "BackendChoice", "Solution", "select_backend", "solve"]
 METHODS: Mapping[str, str] = {
     "sweep": "compiled sequential block Cholesky on the CPU, with refinement",
     "lapack": "LAPACK's banded Cholesky on the CPU, with refinement",
+    "qr": "orthogonal factorisation of A on the CPU, for ill-conditioned problems; about 4x slower",
     "cyclic_reduction": "torch operations on any device, differentiable any number of times",
     "mnn_dense": "the original MNN: slack variable, central differences, dense Cholesky, O(T^3)",
     "mnn_conjugate_gradient": "the original MNN solved by conjugate gradients",
@@ -117,9 +118,9 @@ def solve(
     problem : LinearODEProblem
         One or a batch; if it holds tensors the answer is differentiable in c, d, u and s.
     method : str, default "auto"
-        A key of ``METHODS``, or "auto" for what `select_backend` says. "sweep", "lapack" and the
-        two "mnn" methods run on the CPU and differentiate once; "cyclic_reduction" runs anywhere
-        and differentiates any number of times.
+        A key of ``METHODS``, or "auto": what `select_backend` says, followed by "qr" if that loses
+        digits. "cyclic_reduction" runs anywhere and differentiates any number of times; the others
+        run on the CPU and differentiate once.
     on_failure : {"raise", "status"}
         What to do about problems without an answer: raise `SolverError`, or return NaN for them
         and say so in ``status``.
@@ -175,14 +176,17 @@ def solve(
             factor, d, u = factorize_mnn(problem, choice.name, **options)
         else:
             factor, d, u = factorize_problem(problem, choice.name)
-        if problem.is_torch:
-            from gpu_solver.autograd import solve_with_gradient
-
-            y, status, report = solve_with_gradient(problem, factor, d, u)
-        else:
+        y, status, report = factor.solve_with_report(d, u)
+        if method == "auto" and lost_digits(status):
+            choice = BackendChoice("qr", f"{choice.name} lost digits: this problem needs A itself")
+            factor, d, u = factorize_problem(problem, "qr")
             y, status, report = factor.solve_with_report(d, u)
         if report is not None:
             iterations, residual = report
+        if problem.is_torch:
+            from gpu_solver.autograd import attach_gradient
+
+            y = attach_gradient(problem, factor, d, u, y)
     solution = Solution(
         _as_given(y, problem), status, choice.name, choice.reason, iterations, residual
     )

@@ -46,11 +46,12 @@ _ADVICE = {
     SolverStatus.OK: "solved; nothing to do.",
     SolverStatus.REFINED: "solved; refinement with the residual changed the answer noticeably, "
     "and then converged.",
-    SolverStatus.ILL_CONDITIONED: "solved, but digits were lost: read the answer with care. Use "
-    "fewer or larger steps, weaker or better scaled weights, or more initial conditions.",
-    SolverStatus.NOT_POSITIVE_DEFINITE: "no unique answer: some unknown is determined by no row. "
-    "Add initial conditions (as many as the order of the ODE), check for zero weights and rows of "
-    "c that are all zero, or regularise.",
+    SolverStatus.ILL_CONDITIONED: "solved, but digits were lost: read the answer with care. Let "
+    "method='auto' or 'qr' solve it, use fewer or larger steps, better scaled weights, or more "
+    "initial conditions.",
+    SolverStatus.NOT_POSITIVE_DEFINITE: "no unique answer: some unknown is determined by no row, "
+    "or rounding hides that it is. Add initial conditions (as many as the order of the ODE), check "
+    "for zero weights and rows of c that are all zero, regularise, or try method='qr'.",
     SolverStatus.NON_FINITE_INPUT: "the input holds NaN or infinity, or its products overflow. "
     "Remove or mask those entries (NaN is allowed only in u, where it means 'not measured').",
     SolverStatus.NOT_CONVERGED: "the iteration stopped before its tolerance was met: the answer "

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from gpu_solver.backends.base import BlockTridiagonalBackend, relative_pivot_floor
 from gpu_solver.status import SolverStatus
 
-__all__ = ["SweepBackend"]
+__all__ = ["SweepBackend", "SweepState"]
 
 
 @dataclass(frozen=True)
-class _SweepState:
+class SweepState:
+    """Blocks of the lower Cholesky factor of M, on and below its diagonal."""
+
     diagonal: NDArray[np.float64]
     lower: NDArray[np.float64]
 
@@ -27,11 +29,11 @@ class SweepBackend(BlockTridiagonalBackend):
 
     def factorize(
         self, diagonal: NDArray[np.float64], lower: NDArray[np.float64]
-    ) -> tuple[_SweepState, NDArray[np.int64]]:
+    ) -> tuple[SweepState, NDArray[np.int64]]:
         """Factorise all problems, one after the other."""
         from gpu_solver.backends import sweep_kernels
 
-        state = _SweepState(diagonal.copy(), lower.copy())
+        state = SweepState(diagonal.copy(), lower.copy())
         status = np.zeros(len(diagonal), dtype=np.int64)
         pivot_ratio = np.ones(len(diagonal))
         sweep_kernels.factorize(state.diagonal, state.lower, status, pivot_ratio)
@@ -44,7 +46,7 @@ class SweepBackend(BlockTridiagonalBackend):
         return state, status
 
     def solve(
-        self, state: _SweepState, which: NDArray[np.int64], rhs: NDArray[np.float64]
+        self, state: SweepState, which: NDArray[np.int64], rhs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Substitute forward and backward."""
         from gpu_solver.backends import sweep_kernels
@@ -52,13 +54,13 @@ class SweepBackend(BlockTridiagonalBackend):
         sweep_kernels.solve(state.diagonal, state.lower, which, rhs)
         return rhs
 
-    def log_determinant(self, state: _SweepState) -> NDArray[np.float64]:
+    def log_determinant(self, state: SweepState) -> NDArray[np.float64]:
         """Sum over the pivots."""
         pivots = np.diagonal(state.diagonal, axis1=-2, axis2=-1)
         return 2.0 * np.log(pivots).sum(axis=(-2, -1))
 
     def selected_inverse(
-        self, state: _SweepState
+        self, state: SweepState
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sweep backward for the blocks of the inverse."""
         from gpu_solver.backends import sweep_kernels

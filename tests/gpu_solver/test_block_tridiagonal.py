@@ -89,7 +89,7 @@ def test_one_bad_problem_leaves_its_neighbours_alone(oracle, method):
     with pytest.raises(SolverError, match=r"2 of 4 .*\(1,\), \(2,\).*not_positive_definite") as e:
         factor.solve(rhs)
     assert e.value.status.tolist() == [0, 3, 4, 0]
-    with pytest.raises(SolverError, match="log_determinant|factorisation"):
+    with pytest.raises(SolverError, match=r"log_determinant|factorisation"):
         factor.log_determinant()
     assert pickle.loads(pickle.dumps(e.value)).status.tolist() == [0, 3, 4, 0]
 
@@ -179,7 +179,7 @@ def test_wrong_calls_are_refused_with_the_argument_named(oracle):
         factor.solve(np.zeros((5, 3)), refine=-1)
     with pytest.raises(ValueError, match="on_failure must be 'raise' or 'status', got 'ignore'"):
         factor.solve(np.zeros((5, 3)), on_failure="ignore")
-    with pytest.raises(ValueError, match="method must be 'sweep'.*got 'magic'"):
+    with pytest.raises(ValueError, match=r"method must be 'sweep'.*got 'magic'"):
         system.factorize("magic")
     with pytest.raises(NotImplementedError, match="'lapack' has no selected inverse"):
         system.factorize("lapack").selected_inverse()

@@ -87,7 +87,7 @@ def test_conjugate_gradients_converge_to_the_dense_answer_and_report_it(oracle):
 def test_conjugate_gradients_say_when_they_did_not_converge(oracle):
     problem = LinearODEProblem(*oracle.random_problem(4))
     with pytest.warns(
-        RuntimeWarning, match="mnn_conjugate_gradient did not converge .*max_iterations"
+        RuntimeWarning, match=r"mnn_conjugate_gradient did not converge .*max_iterations"
     ):
         solution = solve(problem, "mnn_conjugate_gradient", max_iterations=3)
     assert solution.status == SolverStatus.NOT_CONVERGED

@@ -7,6 +7,7 @@ from gpu_solver import (
     LinearODEProblem,
     SolverError,
     SolverStatus,
+    factorize,
     select_backend,
     solve,
 )
@@ -39,7 +40,7 @@ def test_wrong_calls_are_refused_with_the_argument_named(oracle):
     problem = LinearODEProblem(*oracle.random_problem(0))
     with pytest.raises(TypeError, match="problem must be a LinearODEProblem, got tuple"):
         solve(())
-    with pytest.raises(ValueError, match="method must be 'auto' or one of .*'sweep'.*got 'fast'"):
+    with pytest.raises(ValueError, match=r"method must be 'auto' or one of .*'sweep'.*got 'fast'"):
         solve(problem, "fast")
     with pytest.raises(ValueError, match="on_failure must be"):
         solve(problem, on_failure="warn")
@@ -68,7 +69,7 @@ def test_every_problem_of_a_batch_reports_its_own_status(oracle, method):
     np.testing.assert_array_equal(error.value.status, solution.status)
 
 
-@pytest.mark.parametrize("method", ["sweep", "lapack", "cyclic_reduction"])
+@pytest.mark.parametrize("method", ["sweep", "lapack", "qr", "cyclic_reduction"])
 def test_a_problem_with_a_free_unknown_is_not_positive_definite(oracle, method):
     c, d, u, s = oracle.random_problem(2, batch=(2,))
     c[0] = 0.0
@@ -85,9 +86,29 @@ def test_refined_and_ill_conditioned_are_told_apart(oracle):
     parts = np.reshape(c, (1, 1, 1, -1)), [[d]], np.reshape(u, (1, 1, -1))
     refined = solve(LinearODEProblem.from_ode(*parts, np.full(999, 0.01)))
     assert refined.status == SolverStatus.REFINED
-    worse = solve(LinearODEProblem.from_ode(*parts, np.full(20_000, 0.001)))
+    worse = solve(LinearODEProblem.from_ode(*parts, np.full(9_999, 0.01)), "sweep")
     assert worse.status == SolverStatus.ILL_CONDITIONED
     assert worse.advice == (f"ill_conditioned: {SolverStatus.ILL_CONDITIONED.advice}",)
+
+
+@pytest.mark.parametrize(("count", "step"), [(9_999, 0.01), (20_000, 0.001)])
+def test_auto_turns_to_orthogonal_factorisation_where_the_normal_matrix_fails(oracle, count, step):
+    c, d, u, _ = oracle.validation_odes["third order"]
+    parts = np.reshape(c, (1, 1, 1, -1)), np.array([[d]]), np.reshape(u, (1, 1, -1))
+    s = np.full(count, step)
+    problem = LinearODEProblem.from_ode(*parts, s)
+    forced = solve(problem, "sweep", on_failure="status")
+    assert forced.status in (SolverStatus.ILL_CONDITIONED, SolverStatus.NOT_POSITIVE_DEFINITE)
+    solution = solve(problem)
+    assert solution.method == "qr"
+    assert "lost digits" in solution.reason
+    assert solution.status <= SolverStatus.REFINED
+    t = step * np.arange(count + 1)
+    exact = 2 / np.sqrt(3) * -np.exp(-0.5 * t) * np.sin(np.sqrt(0.75) * t)
+    assert np.abs(solution.y[:, 0, 0] - exact).max() < 1e-9
+    op = factorize(problem.c, s, weight_smooth=problem.weight_smooth)
+    assert op.factor.method == "qr"
+    np.testing.assert_allclose(op.solve(parts[1], parts[2]), solution.y, atol=1e-12)
 
 
 def test_every_status_has_advice_and_only_two_have_no_answer():

@@ -56,7 +56,7 @@ def test_accurate_preset_is_far_better(oracle, name):
     assert accurate[0] < 1e-4 * paper[0]
 
 
-@pytest.mark.parametrize("method", ["lapack", "cyclic_reduction"])
+@pytest.mark.parametrize("method", ["lapack", "qr", "cyclic_reduction"])
 @pytest.mark.parametrize("name", ["population growth", "harmonic", "third order"])
 def test_other_methods_are_as_accurate(oracle, name, method):
     assert errors(oracle, name, "accurate", method)[0] < 1e-15
