@@ -35,7 +35,8 @@ def main(folder: Path) -> None:
     seconds = time.perf_counter() - start
 
     truth = record.system.equations
-    print(f"found in {seconds:.1f} s, from {len(data)} samples of x, y and z:")
+    print(f"found in {seconds:.1f} s from {len(data)} samples of x, y and z")
+    print("(the first fit on a machine takes some seconds more: it compiles the solver's kernels)")
     print(model.equations_)
     print("\ntrue:")
     print(truth)
