@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gpu_solver.arrays import to_numpy
 from gpu_solver.assembly import LeastSquaresRows
-from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
+from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status, warn_not_converged
 
 __all__ = ["GreenOperator", "ODEOperator", "hide_failed"]
 
@@ -112,11 +112,17 @@ class ODEOperator(ABC):
             If shapes do not fit.
         SolverError
             If a problem has no answer and ``on_failure="raise"``.
+
+        Warns
+        -----
+        RuntimeWarning
+            If an iterative method did not converge and ``on_failure="raise"``.
         """
         check_on_failure(on_failure)
         y, status, _ = self.solve_with_report(self._check_d(d), self._check_u(u))
         if on_failure == "raise":
             raise_for_status(status, "solve")
+            warn_not_converged(status != SolverStatus.NOT_CONVERGED, "the iteration")
         return y
 
     def adjoint(self, g: ArrayLike, *, on_failure: str = "raise") -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from gpu_solver.factorization import factorize_problem, lost_digits
 from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
-from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status
+from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status, warn_not_converged
 
 __all__ = ["METHODS", "BackendChoice", "Solution", "select_backend", "solve"]
 
@@ -192,14 +191,7 @@ def solve(
     )
     if on_failure == "raise":
         solution.raise_for_status()
-        late = int((solution.status == SolverStatus.NOT_CONVERGED).sum())
-        if late:
-            warnings.warn(
-                f"{choice.name} did not converge for {late} of {solution.status.size} "
-                "problem(s); raise max_iterations, or use a direct method.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        warn_not_converged(solution.status != SolverStatus.NOT_CONVERGED, choice.name)
     return solution
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SolverError", "SolverStatus", "check_on_failure", "raise_for_status"]
+__all__ = [
+    "SolverError",
+    "SolverStatus",
+    "check_on_failure",
+    "raise_for_status",
+    "warn_not_converged",
+]
 
 
 class SolverStatus(IntEnum):
@@ -113,3 +120,15 @@ def raise_for_status(status: NDArray[np.int64], what: str = "solve") -> None:
         f"{first.name.lower()}: {first.advice}",
         status.copy(),
     )
+
+
+def warn_not_converged(converged: NDArray[np.bool_], what: str) -> None:
+    """Give a `RuntimeWarning` if an iteration stopped before its tolerance was met."""
+    late = int(converged.size - np.count_nonzero(converged))
+    if late:
+        warnings.warn(
+            f"{what} did not converge for {late} of {converged.size} problem(s); raise "
+            "max_iterations, or use a direct method.",
+            RuntimeWarning,
+            stacklevel=3,
+        )

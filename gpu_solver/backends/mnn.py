@@ -28,7 +28,7 @@ from gpu_solver.backends.memory import available_memory
 from gpu_solver.backends.mnn_system import MNNSystem, build_system
 from gpu_solver.ode_operator import ODEOperator, hide_failed
 from gpu_solver.problem import LinearODEProblem
-from gpu_solver.status import SolverStatus
+from gpu_solver.status import SolverStatus, warn_not_converged
 
 __all__ = ["MNNFactor", "factorize_mnn"]
 
@@ -126,7 +126,9 @@ class MNNFactor(ODEOperator):
         def right_hand_side(system: MNNSystem, part: Array) -> Array:
             return np.concatenate([np.zeros((1, len(part))), part.T])
 
-        return self._each(batch, right_hand_side, flat)[0]
+        z, _, _, converged = self._each(batch, right_hand_side, flat)
+        warn_not_converged(converged, "the adjoint iteration")
+        return z
 
     def _adjoint(self, gradient: Array) -> tuple[Array, Array]:
         batch = np.broadcast_shapes(gradient.shape[:-3], self.status.shape)

@@ -33,7 +33,7 @@ class QRBackend(SweepBackend):
         initial = pad_end(pad_end(np.sqrt(rows.initial), -1, size), -3, steps)
 
         def full(value: NDArray[np.float64], *core: int) -> NDArray[np.float64]:
-            return np.array(np.broadcast_to(value, batch + core)).reshape(-1, *core)
+            return np.array(np.broadcast_to(value, batch + core), order="C").reshape(-1, *core)
 
         equations = rows.c.shape[-2]
         c = full(rows.c, steps, equations, n)

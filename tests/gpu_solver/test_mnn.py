@@ -97,6 +97,22 @@ def test_conjugate_gradients_say_when_they_did_not_converge(oracle):
     assert "Allow more iterations" in solution.advice[0]
 
 
+def test_operators_warn_when_they_did_not_converge(oracle):
+    c, d, u, s = oracle.random_problem(4)
+    op = factorize(
+        c,
+        s,
+        n_initial_steps=2,
+        n_initial_orders=2,
+        method="mnn_conjugate_gradient",
+        max_iterations=3,
+    )
+    with pytest.warns(RuntimeWarning, match="did not converge for 1 of 1"):
+        op.solve(d, u)
+    with pytest.warns(RuntimeWarning, match="adjoint iteration did not converge"):
+        op.adjoint(np.ones((6, 2, 3)))
+
+
 def test_close_to_the_true_solution_on_a_smooth_ode():
     # y'' = -y on a window of 50 times, as the discovery baseline uses it.
     s = np.full(49, 0.05)

@@ -36,6 +36,21 @@ def test_tensors_elsewhere_than_the_cpu_take_torch_operations(oracle):
     assert "meta" in choice.reason
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["auto", "sweep", "qr"])
+def test_cuda_tensors_come_back_on_the_device_with_gradients(oracle, method):
+    parts = oracle.random_problem(0, batch=(3,))
+    results = []
+    for device in ("cpu", "cuda"):
+        on = [torch.tensor(part, device=device, requires_grad=True) for part in parts]
+        y = solve(LinearODEProblem(*on), method).y
+        assert y.device.type == device
+        results.append([y, *torch.autograd.grad(y.square().sum(), on)])
+    for cpu, cuda in zip(*results, strict=True):
+        torch.testing.assert_close(cuda.cpu(), cpu, rtol=1e-8, atol=1e-9)
+
+
 def test_wrong_calls_are_refused_with_the_argument_named(oracle):
     problem = LinearODEProblem(*oracle.random_problem(0))
     with pytest.raises(TypeError, match="problem must be a LinearODEProblem, got tuple"):
