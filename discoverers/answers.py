@@ -107,7 +107,7 @@ class Answers:
             return self._simulate(t, x0, u, trajectory)
         self._check_features(t, u)
         raw = self._read(t, trajectory=trajectory, u=u)
-        known = self._match(raw, "predict")
+        known = cast("list[int]", self._match(raw, "predict"))
         predictions = [
             self._predict_known(index, run) for index, run in zip(known, raw.runs, strict=True)
         ]
@@ -241,11 +241,8 @@ class Answers:
             values = self.equations_.lambdify("numpy")(states, inputs)
         return np.asarray(values, dtype=np.float64).reshape(shape)
 
-    # --- shared by the answers
-
     def _feature_tables(self, t: Any) -> list[Any]:
         """`t` as 2-D tables for scikit-learn's bookkeeping of columns; rows are not looked at."""
-        reject_sparse(t, "t")
         tables = []
         for entry in t if is_runs(t) else [t]:
             reject_sparse(entry, "t")
@@ -313,9 +310,7 @@ class Answers:
                 f"{list(expected)}. Pass the same columns in the same order."
             )
 
-    def _predict_known(self, index: int | None, run: RawRun) -> Prediction:
-        if index is None:
-            raise ValueError(f"trajectory id {run.id!r} was not in fit.")
+    def _predict_known(self, index: int, run: RawRun) -> Prediction:
         fitted = self.solution_[index]
         if ((run.t < fitted.t[0]) | (run.t > fitted.t[-1])).any():
             self._require_inputs(run)

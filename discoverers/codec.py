@@ -177,7 +177,8 @@ class Decoder:
             except ImportError:
                 found = None
         else:
-            found = next((cls for cls in _subclasses(base) if class_name(cls) == name), None)
+            defined = set() if base is object else _subclasses(base)
+            found = next((cls for cls in defined if class_name(cls) == name), None)
         if not isinstance(found, type) or not issubclass(found, base):
             raise ValueError(
                 f"the file needs the class {name!r}, which is not defined. Import the module that "
@@ -259,5 +260,5 @@ def _function_error(where: str, names: list[str]) -> TypeError:
 
 
 def _subclasses(base: type) -> set[type]:
-    direct: set[type] = set(base.__subclasses__())
+    direct: set[type] = set(type.__subclasses__(base))
     return direct.union(*(_subclasses(cls) for cls in direct))
