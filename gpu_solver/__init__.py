@@ -7,7 +7,8 @@ that needs them.
 from __future__ import annotations
 
 from gpu_solver.block_tridiagonal import BlockTridiagonal, BlockTridiagonalFactor
-from gpu_solver.factorization import GreenOperator, LinearODEFactor, factorize
+from gpu_solver.factorization import LinearODEFactor, factorize
+from gpu_solver.ode_operator import GreenOperator, ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.selection import METHODS, BackendChoice, Solution, select_backend, solve
 from gpu_solver.status import SolverError, SolverStatus
@@ -20,6 +21,7 @@ __all__ = [
     "GreenOperator",
     "LinearODEFactor",
     "LinearODEProblem",
+    "ODEOperator",
     "Solution",
     "SolverError",
     "SolverStatus",

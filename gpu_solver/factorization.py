@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from gpu_solver.arrays import to_numpy
 from gpu_solver.assembly import LeastSquaresRows, rows_of
 from gpu_solver.block_tridiagonal import BlockTridiagonal, BlockTridiagonalFactor
-from gpu_solver.ode_operator import GreenOperator, ODEOperator, hide_failed
+from gpu_solver.ode_operator import ODEOperator, hide_failed
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.refinement import refine
 from gpu_solver.status import SolverStatus
 
-__all__ = ["GreenOperator", "LinearODEFactor", "factorize", "factorize_problem", "lost_digits"]
+__all__ = ["LinearODEFactor", "factorize", "factorize_problem", "lost_digits"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -259,7 +259,7 @@ def factorize_mnn(
         if dense:
             solver, code = _dense_solver(normal.toarray())
         else:
-            solver, code = _iterative_solver(normal, tolerance, max_iterations), 0
+            solver, code = _IterativeSolver(normal, tolerance, max_iterations), 0
         status[index] = max(status[index], code)
         systems.append(system)
         solvers.append(solver)
@@ -315,7 +315,7 @@ def _one_by_one(rows: LeastSquaresRows, batch: tuple[int, ...]) -> Any:
 
 
 def _dense_solver(normal: Array) -> tuple[Solver, int]:
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.linalg import LinAlgError, cho_factor
 
     original = np.diagonal(normal).copy()
     code = 0
@@ -332,18 +332,34 @@ def _dense_solver(normal: Array) -> tuple[Solver, int]:
         code = int(SolverStatus.NOT_POSITIVE_DEFINITE)
     broken = code == int(SolverStatus.NOT_POSITIVE_DEFINITE)
 
-    def solver(rhs: Array) -> tuple[Array, Codes, Array, NDArray[np.bool_]]:
+    return _DenseSolver(None if broken else factor), code
+
+
+@dataclass(frozen=True, eq=False)
+class _DenseSolver:
+    """Substitution with a dense Cholesky factor; zeros where there is none."""
+
+    factor: Any
+
+    def __call__(self, rhs: Array) -> tuple[Array, Codes, Array, NDArray[np.bool_]]:
+        from scipy.linalg import cho_solve
+
         columns = rhs.shape[1]
-        z = np.zeros_like(rhs) if broken else cho_solve(factor, rhs, check_finite=False)
+        known = self.factor is not None
+        z = cho_solve(self.factor, rhs, check_finite=False) if known else np.zeros_like(rhs)
         return z, np.zeros(columns, np.int64), np.zeros(columns), np.ones(columns, bool)
 
-    return solver, code
 
-
-def _iterative_solver(normal: Any, tolerance: float, max_iterations: int) -> Solver:
+@dataclass(frozen=True, eq=False)
+class _IterativeSolver:
     """Conjugate gradients on all columns at once; finished columns rest."""
 
-    def solver(rhs: Array) -> tuple[Array, Codes, Array, NDArray[np.bool_]]:
+    normal: Any
+    tolerance: float
+    max_iterations: int
+
+    def __call__(self, rhs: Array) -> tuple[Array, Codes, Array, NDArray[np.bool_]]:
+        normal, tolerance = self.normal, self.tolerance
         z = np.zeros_like(rhs)
         residual = rhs.copy()
         direction = rhs.copy()
@@ -351,7 +367,7 @@ def _iterative_solver(normal: Any, tolerance: float, max_iterations: int) -> Sol
         size = np.sqrt(squared)
         iterations = np.zeros(rhs.shape[1], dtype=np.int64)
         active = squared > 0.0
-        for _ in range(max_iterations):
+        for _ in range(self.max_iterations):
             if not active.any():
                 break
             product = normal @ direction
@@ -371,5 +387,3 @@ def _iterative_solver(normal: Any, tolerance: float, max_iterations: int) -> Sol
         relative = np.where(size > 0.0, true / np.where(size > 0.0, size, 1.0), 0.0)
         met = np.sqrt(squared) <= tolerance * size
         return z, iterations, relative, met & (relative <= max(10.0 * tolerance, 1e-10))
-
-    return solver

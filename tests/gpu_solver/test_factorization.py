@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,12 @@ def test_adjoint_is_the_transpose_of_solve(setting):
     assert np.sum(dd * d) + np.sum(du * u) == pytest.approx(np.sum(g * linear), rel=1e-9)
     assert dd.shape == d.shape
     assert du.shape == u.shape
+
+
+def test_operators_survive_pickling(setting):
+    op, _, d, u, _, _ = setting
+    again = pickle.loads(pickle.dumps(op))
+    np.testing.assert_array_equal(again.solve(d, u), op.solve(d, u))
 
 
 def test_green_operator_is_the_solution_operator(setting):
