@@ -177,8 +177,10 @@ class EquationsFunction:
         # derivatives that no equation reads need not be given
         fewest = n_columns if used & set(derivatives) else len(self.exprs)
         self._n_states = tuple(sorted({fewest, n_columns}))
+        for expr in self.exprs:
+            _check_functions(expr, self.functions, backend)
+        # Generating code costs milliseconds; a front of many systems rarely calls each of them.
         self._compiled: Callable[..., list[Any]] | None = None
-        self._compile()
 
     def _compile(self) -> Callable[..., list[Any]]:
         if self._compiled is None:

@@ -12,6 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_solver import BlockTridiagonal
+from gpu_solver.assembly import LeastSquaresRows
+
 __all__ = ["Integral", "MechanisticIntegral"]
 
 Array = NDArray[np.float64]
@@ -75,24 +78,26 @@ class MechanisticIntegral:
         return out
 
     def _solve(self, steps: Array, theta: Array) -> Array:
-        from gpu_solver import BlockTridiagonal
-        from gpu_solver.assembly import LeastSquaresRows
+        # n slopes and a start determine a polynomial of degree n, no more.
+        for order in range(min(self.order, len(theta) - 1), 0, -1):
+            rows = self._rows(steps, order)
+            factor = BlockTridiagonal(*rows.normal_blocks()).factorize()
+            if not factor.failed.any():
+                break  # else the steps are too uneven for so high a derivative in float64
+        right = np.zeros((len(theta), order + 1, theta.shape[1]))
+        right[:, 1, :] = self.weight_governing**2 * theta
+        return factor.solve(right, columns=True)[:, 0, :]
 
-        size = self.order + 1
-        governing = np.full((1, 1), self.weight_governing**2)
-        c = np.zeros((1, 1, size))
+    def _rows(self, steps: Array, order: int) -> LeastSquaresRows:
+        c = np.zeros((1, 1, order + 1))
         c[..., 1] = 1.0
-        rows = LeastSquaresRows(
+        return LeastSquaresRows(
             c=c,
             s=steps,
-            governing=governing,
+            governing=np.full((1, 1), self.weight_governing**2),
             initial=np.ones((1, 1, 1)),
-            smooth=(self.decay ** (2.0 * np.arange(size)))[None, None, :],
-            n_steps=len(theta),
+            smooth=(self.decay ** (2.0 * np.arange(order + 1.0)))[None, None, :],
+            n_steps=len(steps) + 1,
             n_variables=1,
-            order=self.order,
+            order=order,
         )
-        factor = BlockTridiagonal(*rows.normal_blocks()).factorize()
-        right = np.zeros((len(theta), size, theta.shape[1]))
-        right[:, 1, :] = governing[0, 0] * theta
-        return factor.solve(right, columns=True)[:, 0, :]

@@ -122,7 +122,7 @@ def estimate_noise(
 
 
 def _proportional_share(errors: Array, values: Array) -> float:
-    """proportional / constant of the likeliest model, 0 if a constant variance does as well."""
+    """Ratio of proportional to constant in the likeliest model; 0 if a constant does as well."""
     n, scale = len(errors), float(np.mean(values**2))
     if scale == 0.0:
         return 0.0

@@ -21,12 +21,15 @@ from .sparse.search import forward_support
 from .trajectories import Trajectories
 from .whitening import Windows, split_windows, whitened_normal_equations
 
-__all__ = ["EquationFit", "Regression", "build_regression", "fit_equation"]
+__all__ = ["EquationFit", "Regression", "build_regression", "fit_equation", "screen_candidates"]
 
 Array = NDArray[np.float64]
 
 DRIFTS = (0.0, *10.0 ** np.arange(-4.0, 2.01, 0.5))
 """Variance the drift gains in a step, in units of the noise variance of one datum."""
+
+MAX_CANDIDATES = 400
+"""Beyond this the normal equations, quadratic in the candidates, are screened first."""
 
 REFERENCE_DRIFT = 1e-2
 REFERENCE_SIZE = 12
@@ -94,24 +97,56 @@ class EquationFit:
     drift: float
 
 
-def build_regression(
-    trajectories: Trajectories,
-    denoised: Denoised,
-    library: BoundLibrary,
-    integral: Integral,
-    window: int,
-) -> Regression:
-    """Evaluate and integrate the candidate terms at the denoised states.
+def screen_candidates(
+    trajectories: Trajectories, denoised: Denoised, library: BoundLibrary, window: int
+) -> NDArray[np.intp]:
+    """Indices of the candidates worth a place in the normal equations.
+
+    All of them up to 400. Of more, those of degree 0 and 1 and, for each state, those whose
+    integrals correlate best with it window by window (sure independence screening, Fan & Lv 2008).
 
     Raises
     ------
     ValueError
         If a term is not finite at some state: it is named.
     """
-    features, integrals, windows, elapsed = [], [], [], []
-    for run, states, steps in zip(trajectories, denoised.states, denoised.steps, strict=True):
+    n_states, n_terms = library.allowed.shape
+    moment, norm = np.zeros((n_states, n_terms)), np.zeros((n_states, n_terms))
+    for run, states, data, precision in zip(
+        trajectories, denoised.states, denoised.data, denoised.precision, strict=True
+    ):
         theta = library.evaluate(states, run.u)
         library.check_finite(theta)
+        if n_terms <= MAX_CANDIDATES:
+            continue
+        areas = 0.5 * (theta[1:] + theta[:-1]) * np.diff(run.t)[:, None]
+        integrated = np.concatenate([np.zeros((1, n_terms)), np.cumsum(areas, axis=0)])
+        for rows in np.array_split(np.arange(len(theta)), max(1, round(len(theta) / window))):
+            for v in range(n_states):
+                weight = precision[rows, v] / max(float(precision[rows, v].sum()), 1e-300)
+                columns = integrated[rows] - weight @ integrated[rows]
+                target = data[rows, v] - weight @ data[rows, v]
+                moment[v] += (precision[rows, v] * target) @ columns
+                norm[v] += precision[rows, v] @ columns**2
+    if n_terms <= MAX_CANDIDATES:
+        return np.arange(n_terms)
+    gain = np.where(library.allowed & (norm > 0), moment**2 / np.where(norm > 0, norm, 1.0), -1.0)
+    best = np.argsort(-gain, axis=1, kind="stable")[:, : MAX_CANDIDATES // n_states]
+    return np.union1d(np.flatnonzero(library.degrees <= 1), best.ravel())
+
+
+def build_regression(
+    trajectories: Trajectories,
+    denoised: Denoised,
+    library: BoundLibrary,
+    kept: NDArray[np.intp],
+    integral: Integral,
+    window: int,
+) -> Regression:
+    """Evaluate and integrate the candidate terms ``kept`` at the denoised states."""
+    features, integrals, windows, elapsed = [], [], [], []
+    for run, states, steps in zip(trajectories, denoised.states, denoised.steps, strict=True):
+        theta = library.evaluate(states, run.u)[:, kept]
         stretches = integral.segments(len(theta))
         integrated = np.empty_like(theta)
         for stretch in stretches:

@@ -17,7 +17,7 @@ from .discovery import Discovery, FittedTrajectory
 from .equations import Equations
 from .integration import Integral
 from .libraries import BoundLibrary
-from .regression import EquationFit, Regression, build_regression, fit_equation
+from .regression import EquationFit, Regression, build_regression, fit_equation, screen_candidates
 from .smoothing import smooth_to_slopes
 from .sparse import GradedCriterion, ParetoFront, combine
 from .trajectories import Trajectories
@@ -60,22 +60,28 @@ def discover(
     began = time.perf_counter()
     denoised = denoise(trajectories, noise_std)
     smoothed = time.perf_counter()
-    regression = build_regression(trajectories, denoised, library, integral, window)
-    criterion = GradedCriterion(library.degrees, trajectories.n_states, gamma)
+    kept = screen_candidates(trajectories, denoised, library, window)
+    regression = build_regression(trajectories, denoised, library, kept, integral, window)
+    criterion = GradedCriterion.from_degrees(library.degrees, trajectories.n_states, gamma)
     fits = [
         fit_equation(
-            regression, denoised, v, np.flatnonzero(library.allowed[v]), criterion, max_terms
+            regression,
+            denoised,
+            v,
+            np.flatnonzero(library.allowed[v, kept]),
+            criterion.restrict(kept),
+            max_terms,
         )
         for v in range(trajectories.n_states)
     ]
     coef = np.zeros((trajectories.n_states, len(library)))
     coef_std = np.zeros_like(coef)
     for v, fit in enumerate(fits):
-        coef[v, list(fit.search.best)] = fit.coef
-        coef_std[v, list(fit.search.best)] = fit.coef_std
+        coef[v, kept[list(fit.search.best)]] = fit.coef
+        coef_std[v, kept[list(fit.search.best)]] = fit.coef_std
     front = combine([fit.search for fit in fits], [fit.normal.n_rows for fit in fits])
     selected = time.perf_counter()
-    solution = _solution(trajectories, denoised, regression, coef)
+    solution = _solution(trajectories, denoised, regression, coef[:, kept])
     history = pd.DataFrame(
         {
             "state": trajectories.state_names,
@@ -95,7 +101,7 @@ def discover(
         terms=library.names,
         coef=coef,
         coef_std=coef_std,
-        pareto_front=_pareto_frame(front, fits, library),
+        pareto_front=_pareto_frame(front, fits, library, kept),
         noise_std=denoised.noise_std,
         solution=solution,
         history=history,
@@ -110,12 +116,15 @@ def _solution(
     """States that fit the data and the discovered equations at once."""
     values, slopes = [], []
     for v in range(trajectories.n_states):
+        rates = [denoised.time_scale * theta @ coef[v] for theta in regression.features]
         x, dx = smooth_to_slopes(
             denoised.steps,
             [part[:, v] for part in denoised.data],
             [part[:, v] for part in denoised.precision],
-            [denoised.time_scale * theta @ coef[v] for theta in regression.features],
+            rates,
         )
+        if not x:  # the smoother's states stand
+            x, dx = tuple(part[:, v] for part in denoised.states), tuple(rates)
         values.append(x)
         slopes.append([part / denoised.time_scale for part in dx])
     return tuple(
@@ -130,14 +139,17 @@ def _solution(
 
 
 def _pareto_frame(
-    front: ParetoFront, fits: Sequence[EquationFit], library: BoundLibrary
+    front: ParetoFront,
+    fits: Sequence[EquationFit],
+    library: BoundLibrary,
+    kept: NDArray[np.intp],
 ) -> pd.DataFrame:
     """PySR's columns, then ours; one row per total number of terms."""
     systems: list[Equations] = []
     for supports in front.supports:
         coef = np.zeros((len(fits), len(library)))
         for v, (fit, support) in enumerate(zip(fits, supports, strict=True)):
-            coef[v, list(support)] = fit.normal.solve(support)
+            coef[v, kept[list(support)]] = fit.normal.solve(support)
         systems.append(library.equations(coef))
     n_terms = np.array([sum(map(len, supports)) for supports in front.supports])
     losses = np.array(front.losses)

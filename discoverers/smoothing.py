@@ -1,4 +1,4 @@
-"""Stage 1: denoised states and derivatives, one channel at a time, by scalable mechanistic networks.
+"""Stage 1: denoised states and derivatives by scalable mechanistic networks, state by state.
 
 The smoother is the least-squares problem of the S-MNN paper (section 3.1) with the data as "initial
 values" at every time, no governing rows, and a weight on the Taylor rows that is chosen by exact
@@ -8,7 +8,7 @@ effective degrees of freedom cost O(T).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["ChannelFit", "smooth_channels", "smooth_to_slopes"]
 Array = NDArray[np.float64]
 
 SMOOTHER_ORDER = 3
-"""R of the smoother: it penalises jumps of the third derivative, as a quintic spline nearly does."""
+"""R of the smoother: it penalises jumps of the third derivative."""
 
 SMOOTHNESS_GRID = 10.0 ** np.arange(-8.0, 10.0)
 """Weights tried first, in units of the data's own weight; clean data take the lowest."""
@@ -90,6 +90,9 @@ def _solve(
         matrix = smoothness * diagonal
         matrix[:, 0, 0] += weight
         factor = BlockTridiagonal(matrix, smoothness * lower).factorize()
+        if factor.failed.any():
+            # Too stiff for float64: such a weight is never the best one.
+            return _Solved([], [], np.full(x.shape[1], np.inf))
         right = np.zeros((*matrix.shape[:2], x.shape[1]))
         right[:, 0, :] = weight[:, None] * x
         fits.append(factor.solve(right, columns=True))
@@ -121,7 +124,10 @@ def smooth_channels(
     -------
     tuple of ChannelFit, one per state
     """
-    blocks = [_taylor_blocks(step, SMOOTHER_ORDER, 1.0) for step in steps]
+    # A run needs more data than the polynomials that smoothness alone leaves free.
+    fewest = min(int((part > 0).sum(axis=0).min()) for part in precision)
+    order = max(1, min(SMOOTHER_ORDER, fewest - 2))
+    blocks = [_taylor_blocks(step, order, 1.0) for step in steps]
     n_states = X[0].shape[1]
     fits: list[ChannelFit | None] = [None] * n_states
     # States that share their weights share every factorisation.
@@ -135,15 +141,13 @@ def smooth_channels(
         data, centre, spread = _standardise([x[:, members] for x in X], weights)
         solved = {weight: _solve(blocks, data, weights, weight) for weight in SMOOTHNESS_GRID}
         for position, v in enumerate(members):
-
-            def score(weight: float, position: int = position) -> float:
-                if weight not in solved:
-                    solved[weight] = _solve(blocks, data, weights, weight)
-                return float(solved[weight].gcv[position])
-
-            best = min(SMOOTHNESS_GRID, key=score)
+            best = _least(solved, SMOOTHNESS_GRID, position)
             if best != SMOOTHNESS_GRID[0]:
-                best = min([best, *(best * REFINED_STEPS)], key=score)
+                around = best * REFINED_STEPS
+                for weight in around:
+                    if weight not in solved:
+                        solved[weight] = _solve(blocks, data, weights, weight)
+                best = _least(solved, [best, *around], position)
             chosen = solved[best]
             fits[v] = ChannelFit(
                 values=tuple(
@@ -175,13 +179,14 @@ def smooth_to_slopes(
     Returns
     -------
     values, derivatives : tuple of ndarray of shape (n,), one per run
+        Empty when steps are too uneven for any weight to be solved in float64.
     """
     scale = _typical(np.concatenate(precision))
     weights = [part / scale for part in precision]
     data, centre, spread = _standardise([part[:, None] for part in x], weights)
     n = sum(int((weight > 0).sum()) for weight in weights)
     taylor = [_taylor_blocks(step, INTEGRAL_ORDER, INTEGRAL_DECAY) for step in steps]
-    lowest, chosen = np.inf, []
+    lowest, chosen = np.inf, list[Array]()
     for governing in GOVERNING_GRID:
         fits, freedom, residual = [], float(n), 0.0
         for (diagonal, lower), part, weight, slope in zip(
@@ -192,6 +197,8 @@ def smooth_to_slopes(
             matrix[:, 0, 0] += weight
             matrix[:, 1, 1] += governing
             factor = BlockTridiagonal(matrix, 100.0 * governing * lower).factorize()
+            if factor.failed.any():
+                break
             right = np.zeros(matrix.shape[:2])
             right[:, 0] = weight * part[:, 0]
             right[:, 1] = governing * slope / spread[0]
@@ -199,11 +206,17 @@ def smooth_to_slopes(
             freedom -= float((weight * factor.selected_inverse()[0][:, 0, 0]).sum())
             residual += float((weight * (part[:, 0] - y[:, 0]) ** 2).sum())
             fits.append(y)
+        if len(fits) < len(steps):
+            continue  # too stiff for float64
         gcv = n * residual / max(freedom, 1e-9 * n) ** 2
-        if not chosen or gcv < lowest:
+        if gcv < lowest:
             lowest, chosen = gcv, fits
     values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)
     return values, tuple(spread[0] * y[:, 1] for y in chosen)
+
+
+def _least(solved: Mapping[float, _Solved], weights: Iterable[float], position: int) -> float:
+    return min(weights, key=lambda weight: float(solved[weight].gcv[position]))
 
 
 def _typical(precision: Array) -> float:

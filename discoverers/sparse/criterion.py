@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["GradedCriterion", "deviance"]
 
 
-def deviance(loss: float, n_rows: int) -> float:
+def deviance(loss: ArrayLike, n_rows: int) -> NDArray[np.float64]:
     """-2 log likelihood up to a constant, of a loss in units of the noise variance.
 
-    With the noise as estimated the loss is about n. Below that it counts as it is; above, the
-    model is wrong somewhere and the variance is profiled out, ``n (1 + log(loss / n))``: terms
-    then have to explain a share of the misfit, not an amount.
+    Takes one loss or an array of them. With the noise as estimated the loss is about n. Below
+    that it counts as it is; above, the model is wrong somewhere and the variance is profiled out,
+    ``n (1 + log(loss / n))``: terms then have to explain a share of the misfit, not an amount.
     """
-    if loss <= n_rows or n_rows == 0:
-        return float(loss)
-    return float(n_rows * (1.0 + np.log(loss / n_rows)))
+    values = np.asarray(loss, dtype=np.float64)
+    return np.where(
+        values <= n_rows, values, n_rows * (1.0 + np.log(np.maximum(values, n_rows) / n_rows))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,25 +32,30 @@ class GradedCriterion:
 
     Parameters
     ----------
-    degrees : ndarray of shape (K,)
-        Graded complexity of the candidates.
+    competitors : ndarray of shape (K,)
+        K_d of every candidate; see `from_degrees`.
     n_states : int
         V: equations that draw from the library.
     gamma : float, default 1.0
         0 is plain BIC; larger values ask for more evidence.
     """
 
-    degrees: NDArray[np.int64]
+    competitors: NDArray[np.int64]
     n_states: int
     gamma: float = 1.0
 
+    @classmethod
+    def from_degrees(
+        cls, degrees: NDArray[np.int64], n_states: int, gamma: float = 1.0
+    ) -> GradedCriterion:
+        """Count the candidates of each degree (K,) or less."""
+        ordered = np.sort(degrees)
+        return cls(np.searchsorted(ordered, degrees, side="right"), n_states, gamma)
+
+    def restrict(self, kept: NDArray[np.intp]) -> GradedCriterion:
+        """For some of the candidates, at the charge they have among all."""
+        return GradedCriterion(self.competitors[kept], self.n_states, self.gamma)
+
     def charges(self, n_rows: int) -> NDArray[np.float64]:
         """Charge of each candidate term, shape (K,)."""
-        degrees = np.asarray(self.degrees)
-        at_most = (degrees[None, :] <= degrees[:, None]).sum(axis=1)
-        return np.log(max(n_rows, 2)) + 2.0 * self.gamma * np.log(self.n_states * at_most)
-
-    def score(self, loss: float, support: Sequence[int], n_rows: int) -> float:
-        """Deviance plus charges; lower is better."""
-        charge = self.charges(n_rows)[list(support)].sum() if len(support) else 0.0
-        return deviance(loss, n_rows) + float(charge)
+        return np.log(max(n_rows, 2)) + 2.0 * self.gamma * np.log(self.n_states * self.competitors)

@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 RIDGE = 1e-13
 """Added to the unit diagonal: collinear columns then share a coefficient instead of failing."""
 
+COLLINEAR = 1e-11
+"""Share of a column's square that must be left after projection for it to count as new."""
+
 
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
@@ -112,6 +115,30 @@ class NormalEquations:
         norms = self.column_norms[index]
         inverse = np.linalg.inv(self._scaled[0][np.ix_(index, index)])
         return inverse / np.outer(norms, norms)
+
+    def losses_with_one_more(self, supports: NDArray[np.intp]) -> Array:
+        """Losses of supports (N, k) with each column added, shape (N, K); infinite for their own.
+
+        One elimination per support serves all columns: O(k K) each, not O(k**3).
+        """
+        gram, moment = self._scaled
+        count, size = supports.shape
+        base = self.losses(supports)
+        left_norm = np.broadcast_to(np.diagonal(gram), (count, self.n_columns))
+        left_moment = np.broadcast_to(moment, (count, self.n_columns))
+        if size:
+            cross = gram[supports]
+            right = np.concatenate([cross, moment[supports][..., None]], axis=2)
+            solved = np.linalg.solve(gram[supports[:, :, None], supports[:, None, :]], right)
+            left_norm = left_norm - (cross * solved[..., :-1]).sum(axis=1)
+            left_moment = left_moment - (cross * solved[..., -1:]).sum(axis=1)
+        # A column that the support explains but for rounding adds nothing.
+        safe = left_norm > COLLINEAR
+        gain = np.where(safe, left_moment**2 / np.where(safe, left_norm, 1.0), 0.0)
+        out = np.maximum(base[:, None] - gain, 0.0)
+        if size:
+            np.put_along_axis(out, supports, np.inf, axis=1)
+        return out
 
     def drop_costs(self, support: Sequence[int]) -> Array:
         """How much the loss rises when one column of the support is left out, shape (k,)."""

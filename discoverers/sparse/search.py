@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -10,10 +10,10 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from .criterion import GradedCriterion
+from .criterion import GradedCriterion, deviance
 from .normal_equations import NormalEquations
 
-__all__ = ["SubsetSearch", "forward_support", "search_subsets"]
+__all__ = ["SubsetSearch", "Support", "forward_support", "search_subsets"]
 
 Support = tuple[int, ...]
 
@@ -73,22 +73,28 @@ def search_subsets(
     most = min(len(columns), max(normal.n_rows // 3, 1))
     if max_terms is not None:
         most = min(most, max_terms)
+    charges = criterion.charges(normal.n_rows)
+
+    def scored(losses: dict[Support, float]) -> dict[Support, float]:
+        deviances = deviance(list(losses.values()), normal.n_rows)
+        return {
+            support: float(value + charges[list(support)].sum())
+            for support, value in zip(losses, deviances, strict=True)
+        }
+
     losses: dict[Support, float] = {(): float(normal.energy)}
-    for size, supports in _grow(normal, columns, min(most, BEAM_SIZE)):
-        del size
+    for supports in _grow(normal, columns, min(most, BEAM_SIZE)):
         losses.update(supports)
     losses.update(_eliminate(normal, columns, most))
-
-    def score(support: Support) -> float:
-        return criterion.score(losses[support], support, normal.n_rows)
-
-    best = min(losses, key=score)
+    scores = scored(losses)
+    best = min(scores, key=lambda support: scores[support])
     while True:
-        around = _neighbours(best, columns, most)
-        for support, loss in _evaluate(normal, around).items():
-            losses.setdefault(support, loss)
-        improved = min((best, *around), key=score)
-        if score(improved) >= score(best):
+        around = _neighbours(normal, best, columns, most)
+        near = scored(around)
+        losses.update(around)
+        scores.update(near)
+        improved = min(near, key=lambda support: near[support], default=best)
+        if scores[improved] >= scores[best]:
             break
         best = improved
     by_size: dict[int, Support] = {}
@@ -96,14 +102,14 @@ def search_subsets(
         held = by_size.get(len(support))
         if held is None or loss < losses[held]:
             by_size[len(support)] = support
-    return SubsetSearch(best, losses, {support: score(support) for support in losses}, by_size)
+    return SubsetSearch(best, losses, scores, by_size)
 
 
 def forward_support(normal: NormalEquations, candidates: Sequence[int], size: int) -> Support:
     """Support of at most ``size`` columns that a narrow beam finds best: a rich reference model."""
     columns = np.array(sorted(candidates), dtype=np.intp)
     best: Support = ()
-    for _, supports in _grow(normal, columns, min(size, len(columns)), exhaustive=2, width=5):
+    for supports in _grow(normal, columns, min(size, len(columns)), exhaustive=1, width=5):
         best = min(supports, key=lambda support: supports[support])
     return best
 
@@ -114,54 +120,68 @@ def _grow(
     most: int,
     exhaustive: int = EXHAUSTIVE_SIZE,
     width: int = BEAM_WIDTH,
-) -> Iterable[tuple[int, dict[Support, float]]]:
+) -> Iterator[dict[Support, float]]:
     """Best supports of sizes 1, 2, ... with their losses."""
-    beam: list[Support] = [()]
+    beam = np.empty((1, 0), dtype=np.intp)
     for size in range(1, most + 1):
         if size <= exhaustive and comb(len(columns), size) <= EXHAUSTIVE_COUNT:
-            trial: list[Support] = list(combinations(columns.tolist(), size))
+            beam = _lowest(normal, np.array(list(combinations(columns, size))), width)
         else:
-            grown = {
-                tuple(sorted((*support, int(column))))
-                for support in beam
-                for column in columns
-                if column not in support
-            }
-            trial = sorted(grown)
-        found = _evaluate(normal, trial)
-        beam = sorted(found, key=lambda support: found[support])[:width]
-        yield size, {support: found[support] for support in beam}
+            beam = _lowest(normal, _extended(normal, beam, columns, 4 * width), width)
+        if not len(beam):
+            return
+        yield _with_losses(normal, beam)
+
+
+def _extended(
+    normal: NormalEquations, beam: NDArray[np.intp], columns: NDArray[np.intp], count: int
+) -> NDArray[np.intp]:
+    """Supports of the beam with one more column: the ``count`` of lowest loss."""
+    losses = normal.losses_with_one_more(beam)[:, columns]
+    order = np.argsort(losses, axis=None, kind="stable")[:count]
+    order = order[np.isfinite(losses.ravel()[order])]
+    parents, added = np.unravel_index(order, losses.shape)
+    grown = np.concatenate([beam[parents], columns[added][:, None]], axis=1)
+    return np.unique(np.sort(grown, axis=1), axis=0)
+
+
+def _lowest(normal: NormalEquations, supports: NDArray[np.intp], width: int) -> NDArray[np.intp]:
+    if not len(supports):
+        return supports
+    return supports[np.argsort(normal.losses(supports), kind="stable")[:width]]
+
+
+def _with_losses(normal: NormalEquations, supports: NDArray[np.intp]) -> dict[Support, float]:
+    return dict(zip(map(tuple, supports.tolist()), normal.losses(supports).tolist(), strict=True))
 
 
 def _eliminate(
     normal: NormalEquations, columns: NDArray[np.intp], most: int
 ) -> dict[Support, float]:
-    """Drop the least useful column, from all of them to none."""
+    """Drop the least useful columns, a tenth of them at a time, from all columns to none."""
     if len(columns) > normal.n_rows // 2:
         return {}
     visited: dict[Support, float] = {}
-    active = columns.tolist()
-    while active:
+    active = columns
+    while len(active):
         if len(active) <= most:
-            visited[tuple(active)] = normal.loss(active)
-        active.pop(int(np.argmin(normal.drop_costs(active))))
+            visited.update(_with_losses(normal, active[None, :]))
+        costs = normal.drop_costs(active)
+        active = np.sort(active[np.argsort(costs, kind="stable")[max(1, len(active) // 10) :]])
     return visited
 
 
-def _neighbours(support: Support, columns: NDArray[np.intp], most: int) -> list[Support]:
-    outside = [int(column) for column in columns if column not in support]
-    dropped = [support[:i] + support[i + 1 :] for i in range(len(support))]
-    bases = [*dropped, support] if len(support) < most else dropped
-    added = {tuple(sorted((*base, column))) for base in bases for column in outside}
-    return sorted({*dropped, *added} - {support})
-
-
-def _evaluate(normal: NormalEquations, supports: Sequence[Support]) -> dict[Support, float]:
-    by_size: dict[int, list[Support]] = {}
-    for support in supports:
-        by_size.setdefault(len(support), []).append(support)
+def _neighbours(
+    normal: NormalEquations, support: Support, columns: NDArray[np.intp], most: int
+) -> dict[Support, float]:
+    """Supports with one term dropped, swapped or added: the best of each kind."""
     found: dict[Support, float] = {}
-    for size, members in by_size.items():
-        index = np.array(members, dtype=np.intp).reshape(len(members), size)
-        found.update(zip(members, normal.losses(index).tolist(), strict=True))
+    for i in range(len(support)):
+        base = np.array([support[:i] + support[i + 1 :]], dtype=np.intp).reshape(1, -1)
+        found.update(_with_losses(normal, base))
+        found.update(_with_losses(normal, _extended(normal, base, columns, BEAM_WIDTH)))
+    if len(support) < most:
+        base = np.array([support], dtype=np.intp).reshape(1, -1)
+        found.update(_with_losses(normal, _extended(normal, base, columns, BEAM_WIDTH)))
+    found.pop(support, None)
     return found

@@ -40,8 +40,7 @@ def test_closed_forms_solve_their_equations(oracle):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_paper_preset_reaches_the_papers_accuracy(oracle, name):
-    # The undamped oscillator, alone, is truncation-limited just above the paper's 1e-6.
-    assert (errors(oracle, name, "paper") < (1e-5 if name == "harmonic" else 1e-6)).all()
+    assert (errors(oracle, name, "paper") < 1e-6).all()
 
 
 def test_paper_preset_is_below_1e_8_in_y_in_most_cases(oracle):
