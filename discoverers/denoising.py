@@ -29,8 +29,8 @@ class Denoised:
         What was measured, known initial states put in; finite everywhere (0 where precision is 0).
     precision : tuple of ndarray of shape (n, V)
         Inverse noise variance of every datum, 0 where there is none.
-    states : tuple of ndarray of shape (n, V)
-        Smoothed states.
+    states, slopes : tuple of ndarray of shape (n, V)
+        Smoothed states, and their derivatives per step.
     steps : tuple of ndarray of shape (n - 1,)
         Time steps divided by `time_scale`.
     time_scale : float
@@ -46,6 +46,7 @@ class Denoised:
     data: tuple[Array, ...]
     precision: tuple[Array, ...]
     states: tuple[Array, ...]
+    slopes: tuple[Array, ...]
     steps: tuple[Array, ...]
     time_scale: float
     noise_std: Array
@@ -107,6 +108,7 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         data=tuple(data),
         precision=tuple(precision),
         states=tuple(np.stack([fit.values[i] for fit in fits], axis=1) for i in range(len(runs))),
+        slopes=tuple(np.stack([fit.slopes[i] for fit in fits], axis=1) for i in range(len(runs))),
         steps=steps,
         time_scale=time_scale,
         noise_std=np.array(rms),

@@ -6,7 +6,7 @@ measurement noise. The map is one linear ODE problem with many right-hand sides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpu_solver import BlockTridiagonal
 from gpu_solver.assembly import LeastSquaresRows
 
-__all__ = ["Integral", "MechanisticIntegral"]
+__all__ = ["Integral", "MechanisticIntegral", "integrate_stretches"]
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,11 @@ OVERLAP = 32
 class Integral(Protocol):
     """Integrates columns over time. `segments` says where a new unknown initial value begins."""
 
+    @property
+    def reference(self) -> Integral:
+        """A more accurate integral, by which the truncation error of this one is judged."""
+        ...
+
     def segments(self, n: int) -> list[slice]:
         """Split a run of n samples into stretches that are integrated on their own."""
         ...
@@ -35,6 +40,16 @@ class Integral(Protocol):
     def __call__(self, steps: Array, theta: Array) -> Array:
         """Integrate theta (n, K) over the steps (n - 1,) of one stretch; start at 0."""
         ...
+
+
+def integrate_stretches(
+    integral: Integral, stretches: list[slice], steps: Array, theta: Array
+) -> Array:
+    """Integrate theta (n, K) over a run, each stretch from 0."""
+    out = np.empty_like(theta)
+    for stretch in stretches:
+        out[stretch] = integral(steps[stretch.start : stretch.stop - 1], theta[stretch])
+    return out
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,11 @@ class MechanisticIntegral:
     order: int = INTEGRAL_ORDER
     decay: float = INTEGRAL_DECAY
     weight_governing: float = 10.0
+
+    @property
+    def reference(self) -> MechanisticIntegral:
+        """The same with two derivatives more."""
+        return replace(self, order=self.order + 2)
 
     def segments(self, n: int) -> list[slice]:
         """One stretch: the solver is linear in T."""

@@ -18,6 +18,7 @@ from gpu_solver import factorize
 from .base import BaseDiscoverer
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning
+from .integration import Integral, MechanisticIntegral
 from .libraries import Library, resolve_library
 from .selection import discover
 from .smnn import known_noise, warn_of_misfit
@@ -52,6 +53,11 @@ class MNNIntegral:
     max_iter: int
     iterations: list[int] = field(default_factory=list)
     residuals: list[float] = field(default_factory=list)
+
+    @property
+    def reference(self) -> Integral:
+        """The scalable network's integral."""
+        return MechanisticIntegral()
 
     def segments(self, n: int) -> list[slice]:
         """Split a run into nearly equal programmes."""

@@ -17,7 +17,14 @@ from .discovery import Discovery, FittedTrajectory
 from .equations import Equations
 from .integration import Integral
 from .libraries import BoundLibrary
-from .regression import EquationFit, Regression, build_regression, fit_equation, screen_candidates
+from .regression import (
+    EquationFit,
+    Regression,
+    allow_for_truncation,
+    build_regression,
+    fit_equation,
+    screen_candidates,
+)
 from .smoothing import smooth_to_slopes
 from .sparse import GradedCriterion, ParetoFront, combine
 from .trajectories import Trajectories
@@ -58,7 +65,7 @@ def discover(
     Discovery
     """
     began = time.perf_counter()
-    denoised = denoise(trajectories, noise_std)
+    denoised = allow_for_truncation(denoise(trajectories, noise_std), integral, window)
     smoothed = time.perf_counter()
     kept = screen_candidates(trajectories, denoised, library, window)
     regression = build_regression(trajectories, denoised, library, kept, integral, window)
