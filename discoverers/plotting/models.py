@@ -171,7 +171,9 @@ def _spread_scale(panel: "Axes", values: Sequence[float]) -> None:
     """Use a symmetric logarithmic axis where coefficients span more than two decades."""
     sizes = np.abs([value for value in values if value])
     if sizes.size and sizes.max() > 100 * sizes.min():
-        panel.set_xscale("symlog", linthresh=float(sizes.min()))
+        # Below a thousandth of the largest the axis is linear, or its labels would collide.
+        threshold = float(max(sizes.min(), sizes.max() / 1000))
+        panel.set_xscale("symlog", linthresh=threshold)
 
 
 def _factors(term: str) -> tuple[str, ...]:
