@@ -95,7 +95,10 @@ def plot_fit(
         panel.set_ylabel("states" if shared else name)
         tidy(panel)
     panels[-1].set_xlabel(_time_label(estimator))
-    panels[0].legend(loc="upper right", fontsize="small", framealpha=0.85)
+    # Above the panels, where it hides nothing.
+    panels[0].legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize="small", frameon=False
+    )
     return panels
 
 

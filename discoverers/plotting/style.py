@@ -75,7 +75,7 @@ def new_panel(*, height: float = 4.5, three_d: bool = False) -> "Axes":
 
 def markers(n: int) -> dict[str, Any]:
     """Return the style of n measured points, small enough to be told apart."""
-    return _DATA | {"markersize": float(np.clip(60.0 / np.sqrt(n), 1.2, 5.0))}
+    return _DATA | {"markersize": float(np.clip(60.0 / np.sqrt(n), 2.0, 5.0))}
 
 
 def tidy(panel: "Axes") -> None:
