@@ -235,7 +235,7 @@ def logistic(*, rate: float = 1.0, capacity: float = 1.0) -> System:
     --------
     >>> from discoverers.datasets import logistic
     >>> logistic().equations
-    x' = 1.0 x - 1.0 x**2
+    x' = 1.0 x - 1.0 x^2
     """
     x, r, k = sympy.symbols("x rate capacity")
     return make_system(
