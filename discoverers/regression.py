@@ -94,7 +94,8 @@ class EquationFit:
     coef, coef_std : ndarray of shape (k,)
         Coefficients of ``search.best`` and their standard errors.
     chi2 : float
-        Mean squared whitened residual: about 1 if the library holds the truth.
+        Mean squared residual in units of the noise variance, without allowance for drift: about 1
+        if the library holds the truth and the denoised states are good.
     drift : float
     """
 
@@ -223,7 +224,11 @@ def fit_equation(
         drift = again
         search = search_subsets(normals[drift], criterion, candidates.tolist(), max_terms)
     normal, best = normals[drift], search.best
-    chi2 = search.losses[best] / max(normal.n_rows - len(best), 1)
+    coef = normal.solve(best)
+    freedom = max(normal.n_rows - len(best), 1)
     # Selection makes errors look smaller than they are: 1.1 is what held-out coverage asks for.
-    variance = 1.1**2 * max(1.0, chi2) * np.diagonal(normal.covariance(best))
-    return EquationFit(search, normal, normal.solve(best), np.sqrt(variance), chi2, drift)
+    variance = (
+        1.1**2 * max(1.0, search.losses[best] / freedom) * np.diagonal(normal.covariance(best))
+    )
+    chi2 = normals[0.0].loss_at(best, coef) / freedom
+    return EquationFit(search, normal, coef, np.sqrt(variance), chi2, drift)

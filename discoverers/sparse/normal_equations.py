@@ -102,6 +102,12 @@ class NormalEquations:
         """Residual sum of squares of the best fit on one support."""
         return float(self.losses(np.array([support], dtype=np.intp).reshape(1, -1))[0])
 
+    def loss_at(self, support: Sequence[int], coef: Array) -> float:
+        """Residual sum of squares at given coefficients (k,) of a support."""
+        index = np.asarray(support, dtype=np.intp)
+        curved = coef @ self.gram[np.ix_(index, index)] @ coef
+        return max(float(self.energy - 2.0 * coef @ self.moment[index] + curved), 0.0)
+
     def solve(self, support: Sequence[int]) -> Array:
         """Coefficients of the best fit on one support, shape (k,)."""
         index = np.asarray(support, dtype=np.intp)

@@ -1,0 +1,260 @@
+"""`SMNNDiscoverer` finds the equations of systems whose equations are known."""
+
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.integrate import odeint
+from sklearn.base import clone
+
+from discoverers import (
+    CustomLibrary,
+    EmptyEquationWarning,
+    FourierLibrary,
+    MisfitWarning,
+    PerStateLibrary,
+    PolynomialLibrary,
+    SMNNDiscoverer,
+)
+from discoverers.datasets import (
+    duffing,
+    generate,
+    logistic,
+    lorenz,
+    lotka_volterra,
+    pendulum,
+    van_der_pol,
+)
+
+CLASSICS = [lorenz, lotka_volterra, van_der_pol, duffing, pendulum, logistic]
+
+
+def fit(record, **parameters):
+    library = parameters.pop("library", "poly3")
+    frame = record.to_frame()
+    return SMNNDiscoverer(library, **parameters).fit(
+        frame["t"], frame[list(record.system.state_names)]
+    )
+
+
+def test_lorenz_in_the_papers_setting_has_its_seven_terms_to_1e_5():
+    t = 0.01 * np.arange(10_000)
+
+    def rate(state, _):
+        x, y, z = state
+        return 10.0 * (y - x), x * (28.0 - z) - y, x * y - 8.0 / 3.0 * z
+
+    X = odeint(rate, (1.0, 1.0, 1.0), t)
+    found = SMNNDiscoverer().fit(t, X).equations_
+    compared = found.compare(["10*x1 - 10*x0", "28*x0 - x1 - x0*x2", "x0*x1 - 8/3*x2"])
+    assert compared.exact
+    assert sum(map(len, found.terms().values())) == 7
+    assert compared.max_coefficient_error < 1e-5
+
+
+def library_of(make):
+    return "poly3+fourier" if make is pendulum else "poly3"
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("make", CLASSICS, ids=lambda make: make.__name__)
+def test_classics_with_1000_samples_are_exact(make, noise):
+    system = make()
+    exact = 0
+    for seed in range(3):
+        found = fit(
+            generate(system, 1000, noise=noise, seed=seed), library=library_of(make)
+        ).equations_
+        exact += found.compare(system.equations).exact
+        true_terms = sum(map(len, system.equations.terms().values()))
+        assert sum(map(len, found.terms().values())) <= 2 * true_terms
+    assert exact >= (3 if noise == 0.0 else 2)
+
+
+def test_standard_errors_cover_the_truth():
+    system = lotka_volterra()
+    truth = [system.equations.terms()[name] for name in system.state_names]
+    inside = total = 0
+    for seed in range(25):
+        model = fit(generate(system, 300, noise=0.02, seed=seed), library="poly2")
+        for v, expected in enumerate(truth):
+            for name, value, error in zip(
+                model.terms_, model.coef_[v], model.coef_std_[v], strict=True
+            ):
+                match = [c for term, c in expected.items() if str(term) == name]
+                if match and error > 0:
+                    inside += abs(value - match[0]) < 1.96 * error
+                    total += 1
+    assert total > 80
+    assert 0.85 <= inside / total <= 1.0
+
+
+def test_noise_level_and_states_are_recovered():
+    clean = generate(lotka_volterra(), 1000, noise=0.0, seed=0).to_frame()
+    noisy = generate(lotka_volterra(), 1000, noise=0.05, seed=0).to_frame()
+    model = SMNNDiscoverer("poly2").fit(noisy["t"], noisy[["x", "y"]])
+    true_std = 0.05 * clean[["x", "y"]].std().to_numpy()
+    np.testing.assert_allclose(model.noise_std_, true_std, rtol=0.1)
+    error = (model.solution_[0].X - clean[["x", "y"]].to_numpy()).std(axis=0)
+    assert (error < 0.35 * true_std).all()
+    assert (np.abs(model.chi2_ - 1.0) < 0.15).all()
+
+
+def test_missing_irregular_and_shuffled_samples_do_not_matter():
+    rng = np.random.default_rng(3)
+    t = np.sort(rng.uniform(0.0, 20.0, 800))
+    system = lotka_volterra()
+    X = generate(system, t=t, noise=0.01, seed=1).X.copy()
+    X[rng.random(X.shape) < 0.3] = np.nan
+    order = rng.permutation(len(t))
+    model = SMNNDiscoverer("poly3").fit(t[order], pd.DataFrame(X[order], columns=["x", "y"]))
+    assert model.equations_.compare(system.equations).exact
+
+
+def test_several_runs_of_different_length_are_one_regression():
+    system = van_der_pol()
+    runs = [
+        generate(system, t=np.linspace(0.0, span, n), x0=x0, noise=0.02, seed=i).to_frame()
+        for i, (span, n, x0) in enumerate([(6.0, 150, (2.0, 0.0)), (9.0, 300, (0.1, 1.0))])
+    ]
+    model = SMNNDiscoverer().fit([run["t"] for run in runs], [run[["x", "y"]] for run in runs])
+    assert model.equations_.compare(system.equations).exact
+    assert [len(fitted.t) for fitted in model.solution_] == [150, 300]
+
+
+def test_units_of_time_and_states_change_nothing_but_the_units():
+    record = generate(lotka_volterra(), 400, noise=0.01, seed=0).to_frame()
+    t, X = record["t"].to_numpy(), record[["x", "y"]].to_numpy()
+    plain = SMNNDiscoverer("poly2").fit(t, X)
+    scaled = SMNNDiscoverer("poly2").fit(1e6 * t + 5e7, 1e-4 * X)
+    assert plain.terms_ == scaled.terms_
+    degree = np.array([0, 1, 1, 2, 2, 2])
+    expected = plain.coef_ * 1e-6 * 1e-4 ** (1.0 - degree)
+    np.testing.assert_allclose(scaled.coef_, expected, rtol=1e-4)
+
+
+def test_inputs_drive_the_equations():
+    t = np.linspace(0.0, 20.0, 800)
+    u = np.sin(1.3 * t) + 0.5 * np.cos(3.1 * t)
+
+    def rate(state, time):
+        force = np.sin(1.3 * time) + 0.5 * np.cos(3.1 * time)
+        return state[1], -2.0 * state[0] - 0.3 * state[1] + 1.5 * force
+
+    X = odeint(rate, (1.0, 0.0), t, rtol=1e-10, atol=1e-12)
+    X += 0.01 * X.std(axis=0) * np.random.default_rng(0).standard_normal(X.shape)
+    model = SMNNDiscoverer("poly2").fit(t, X, u=u)
+    assert model.equations_.compare(["x1", "-2*x0 - 0.3*x1 + 1.5*u0"]).exact
+    held_out = model.simulate(t[:200], x0=(0.5, 0.5), u=u[:200])
+    truth = odeint(rate, (0.5, 0.5), t[:200])
+    assert np.abs(held_out - truth).max() < 0.03
+
+
+def test_libraries_per_state_and_of_callables():
+    record = generate(pendulum(), 600, noise=0.005, seed=0)
+    library = PerStateLibrary(
+        {"theta": PolynomialLibrary(1), "omega": PolynomialLibrary(1) + FourierLibrary(1)}
+    )
+    model = fit(record, library=library)
+    assert model.equations_.compare(pendulum().equations).exact
+    assert not any("sin" in str(term) for term in model.equations_.terms()["theta"])
+    custom = fit(record, library=PolynomialLibrary(1) + CustomLibrary([np.sin]))
+    assert custom.equations_.compare(pendulum().equations).exact
+
+
+def test_known_noise_and_known_start_are_used():
+    record = generate(logistic(), 100, noise=0.02, seed=4)
+    frame = record.to_frame()
+    x0 = record.system.x0
+    model = SMNNDiscoverer("poly2", noise_std=0.5).fit(frame["t"], frame["x"], x0=x0)
+    np.testing.assert_allclose(model.noise_std_, 0.5)
+    free = SMNNDiscoverer("poly2").fit(frame["t"], frame["x"], x0=x0)
+    assert abs(free.x0_[0, 0] - x0[0]) < 1e-3
+
+
+def test_pareto_front_marks_the_chosen_equations():
+    model = fit(generate(duffing(), 1000, noise=0.01, seed=0))
+    front = model.pareto_front_
+    assert list(front.columns[:6]) == [
+        *("complexity", "loss", "score", "equation", "sympy_format", "lambda_format")
+    ]
+    chosen = front[front["selected"]]
+    assert len(chosen) == 1
+    assert chosen.iloc[0]["sympy_format"] == tuple(model.equations_)
+    assert front["complexity"].is_monotonic_increasing
+    assert (np.diff(front["loss"]) < 0).all()
+    np.testing.assert_array_equal(
+        chosen.iloc[0]["lambda_format"]([[0.3, 0.4]]), model.derivative([[0.3, 0.4]])
+    )
+
+
+def test_a_law_outside_the_library_is_warned_of_and_one_inside_is_not():
+    # A square wave of a force, unknown to the library: no smooth law of x and y explains it.
+    t = np.linspace(0.0, 30.0, 1000)
+
+    def rate(state, time):
+        return state[1], -state[0] - 0.2 * state[1] + np.sign(np.sin(1.7 * time))
+
+    X = odeint(rate, (1.0, 0.0), t, hmax=0.01)
+    X += 0.002 * np.random.default_rng(0).standard_normal(X.shape)
+    with pytest.warns(MisfitWarning, match="x1"):
+        SMNNDiscoverer("poly1").fit(t, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MisfitWarning)
+        fit(generate(lotka_volterra(), 400, noise=0.01, seed=0), library="poly2")
+
+
+def test_a_constant_record_has_an_empty_equation():
+    t = np.linspace(0.0, 1.0, 60)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(60)
+    with pytest.warns(EmptyEquationWarning, match="x0"):
+        model = SMNNDiscoverer("poly2").fit(t, 3.0 + noise)
+    assert model.equations_[0] == 0
+    assert np.abs(model.predict(t) - 3.0).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"window": 2}, "'window' parameter"),
+        ({"gamma": -1.0}, "'gamma' parameter"),
+        ({"library": 3}, "'library' parameter"),
+        ({"library": "polynomials"}, "polynomials"),
+        ({"noise_std": [0.1, 0.2, 0.3]}, r"noise_std .* \(3,\)"),
+        ({"noise_std": [0.1, -0.2]}, "noise_std must be positive"),
+    ],
+)
+def test_wrong_parameters_are_named(parameters, message):
+    record = generate(lotka_volterra(), 50, noise=0.01, seed=0).to_frame()
+    with pytest.raises(ValueError, match=message):
+        SMNNDiscoverer(**parameters).fit(record["t"], record[["x", "y"]])
+
+
+def test_terms_that_are_not_finite_are_named():
+    t = np.linspace(0.0, 5.0, 100)
+    with pytest.raises(ValueError, match=r"log\(x0\)"):
+        SMNNDiscoverer(CustomLibrary(["log(x0)"])).fit(t, np.sin(3.0 * t))
+
+
+def test_same_data_same_answer_and_a_clone_is_as_good():
+    record = generate(lorenz(), 800, noise=0.02, seed=0).to_frame()
+    model = SMNNDiscoverer()
+    first = model.fit(record["t"], record[["x", "y", "z"]]).coef_
+    again = clone(model).fit(record["t"], record[["x", "y", "z"]]).coef_
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.slow
+def test_time_grows_linearly_with_the_record():
+    system = lotka_volterra()
+    seconds = []
+    for n in (20_000, 200_000):
+        t = np.linspace(0.0, n * 0.02, n)
+        frame = generate(system, t=t, noise=0.01, seed=0).to_frame()
+        began = time.process_time()
+        model = SMNNDiscoverer().fit(frame["t"], frame[["x", "y"]])
+        seconds.append(time.process_time() - began)
+        assert model.equations_.compare(system.equations).exact
+    assert seconds[1] < 25.0 * seconds[0]
