@@ -17,6 +17,7 @@ from .denoising import Denoised
 from .integration import Integral, integrate_stretches
 from .libraries import BoundLibrary
 from .sparse import GradedCriterion, NormalEquations, SubsetSearch, search_subsets
+from .sparse.criterion import deviance
 from .sparse.search import forward_support
 from .trajectories import Trajectories
 from .whitening import Windows, split_windows, whitened_normal_equations
@@ -38,10 +39,11 @@ DRIFTS = (0.0, *10.0 ** np.arange(-4.0, 2.01, 0.5))
 MAX_CANDIDATES = 400
 """Beyond this the normal equations, quadratic in the candidates, are screened first."""
 
-TRUNCATION_FACTOR = 3.0
+TRUNCATION_FACTOR = 5.0
 
 REFERENCE_DRIFT = 1e-2
 REFERENCE_SIZE = 12
+POOL_SIZE = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) ->
     """Lower the data's precision by the error of the integral on the data's own slopes.
 
     The error, left in windows with a free level, is judged by the more accurate reference. It is
-    systematic where noise is independent, so it counts threefold: else terms that mimic it pay.
+    systematic where noise is independent, so it counts fivefold: else terms that mimic it pay.
     """
     totals = np.zeros(denoised.noise_std.shape)
     count = 0
@@ -199,10 +201,11 @@ def fit_equation(
     criterion: GradedCriterion,
     max_terms: int | None,
 ) -> EquationFit:
-    """Choose the drift by likelihood and the terms by the criterion, for one state's equation.
+    """Choose drift and terms together, by likelihood and charges, for one state's equation.
 
     The drift is first judged with a rich reference model, so that missing terms do not pass for
-    drift, then once more with the chosen terms.
+    drift; then with the best supports found so far, until it stays: a term that only mimics drift
+    costs its charge where drift is free.
     """
     normals = {drift: regression.normal_equations(denoised, state, drift) for drift in DRIFTS}
     reference = normals[REFERENCE_DRIFT]
@@ -212,17 +215,15 @@ def fit_equation(
     size = min(REFERENCE_SIZE, max(1, reference.n_rows // 5))
     support = forward_support(reference, candidates.tolist(), size)
 
-    def likeliest(support: tuple[int, ...]) -> float:
-        return min(
-            DRIFTS, key=lambda drift: normals[drift].loss(support) + normals[drift].log_determinant
-        )
-
-    drift = likeliest(support)
-    search = search_subsets(normals[drift], criterion, candidates.tolist(), max_terms)
-    again = likeliest(search.best)
-    if again != drift:
-        drift = again
+    drift = min(DRIFTS, key=lambda value: _fit_cost(normals[value], support))
+    tried: set[float] = set()
+    pool: set[tuple[int, ...]] = set()
+    while drift not in tried:
+        tried.add(drift)
         search = search_subsets(normals[drift], criterion, candidates.tolist(), max_terms)
+        pool.update(sorted(search.scores, key=lambda one: search.scores[one])[:POOL_SIZE])
+        drift = min(DRIFTS, key=lambda value: _best_score(normals[value], criterion, pool))
+    search = search_subsets(normals[drift], criterion, candidates.tolist(), max_terms)
     normal, best = normals[drift], search.best
     coef = normal.solve(best)
     freedom = max(normal.n_rows - len(best), 1)
@@ -232,3 +233,15 @@ def fit_equation(
     )
     chi2 = normals[0.0].loss_at(best, coef) / freedom
     return EquationFit(search, normal, coef, np.sqrt(variance), chi2, drift)
+
+
+def _fit_cost(normal: NormalEquations, support: tuple[int, ...]) -> float:
+    return float(deviance(normal.loss(support), normal.n_rows)) + normal.log_determinant
+
+
+def _best_score(
+    normal: NormalEquations, criterion: GradedCriterion, pool: set[tuple[int, ...]]
+) -> float:
+    """Lowest -2 log likelihood plus charges of the supports in the pool."""
+    charges = criterion.charges(normal.n_rows)
+    return min(_fit_cost(normal, one) + charges[list(one)].sum() for one in pool)

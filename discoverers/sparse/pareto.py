@@ -57,21 +57,21 @@ def combine(searches: Sequence[SubsetSearch], n_rows: Sequence[int]) -> ParetoFr
         for total, (cost, supports) in systems.items():
             for size, support in search.by_size.items():
                 key = total + size
-                value = cost + deviance(search.losses[support], rows)
+                value = cost + float(deviance(search.losses[support], rows))
                 if key not in grown or value < grown[key][0]:
                     grown[key] = (value, (*supports, support))
         systems = grown
     size = sum(map(len, chosen))
     lowest, kept = float("inf"), {}
-    for total in sorted(systems):
-        cost, supports = systems[total]
-        if total == size:
-            kept[total] = chosen
-            lowest = min(lowest, cost)
-        elif cost < lowest - 1.0:
-            kept[total] = supports
-            lowest = cost
-    ordered = [kept[total] for total in sorted(kept)]
+    for n_terms in sorted(systems):
+        reached, supports = systems[n_terms]
+        if n_terms == size:
+            kept[n_terms] = chosen
+            lowest = min(lowest, reached)
+        elif reached < lowest - 1.0:
+            kept[n_terms] = supports
+            lowest = reached
+    ordered = [kept[n_terms] for n_terms in sorted(kept)]
     count = max(sum(n_rows), 1)
     return ParetoFront(
         supports=tuple(ordered),

@@ -166,7 +166,7 @@ def _eliminate(
     while len(active):
         if len(active) <= most:
             visited.update(_with_losses(normal, active[None, :]))
-        costs = normal.drop_costs(active)
+        costs = normal.drop_costs(active.tolist())
         active = np.sort(active[np.argsort(costs, kind="stable")[max(1, len(active) // 10) :]])
     return visited
 
