@@ -177,6 +177,15 @@ def test_what_has_no_weight_is_not_read():
     assert plain == other
 
 
+def test_a_signal_too_fast_for_differences_leaves_the_residuals():
+    rng = np.random.default_rng(0)
+    t = np.arange(300.0)
+    signal, noise = np.sin(2.8 * t), 0.05 * rng.normal(size=300)
+    model = estimate_noise([t], [signal + noise], [np.ones(300)], [signal], [np.zeros(300)])
+    assert difference_variance(t, signal + noise) > 0.1
+    assert model.constant == pytest.approx(np.mean(noise**2))
+
+
 def leave_one_out_by_refitting(t, x, smoothness):
     """Errors at points left out one by one, the smoother's least squares refitted each time."""
     n, order = len(t), 3

