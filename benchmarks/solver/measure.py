@@ -1,0 +1,113 @@
+"""Interleaved timing in one process: medians, and ratios of runs that were neighbours in time."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Ratio", "Timing", "interleave", "ratio", "seconds"]
+
+
+def seconds(step: Callable[[], object]) -> float:
+    """Run once; return wall time in seconds."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall times of one candidate, in seconds, one per round.
+
+    A candidate too slow for rounds has one run only.
+    """
+
+    runs: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median run."""
+        return float(np.median(self.runs))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """First and third quartile."""
+        low, high = np.quantile(self.runs, [0.25, 0.75])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times longer one candidate takes than another; quartiles show the spread."""
+
+    median: float
+    low: float
+    high: float
+    pairs: int
+
+
+def interleave(
+    steps: Mapping[str, Callable[[], object]],
+    *,
+    budget: float = 2.0,
+    known: Mapping[str, float] | None = None,
+    max_rounds: int = 100,
+    min_rounds: int = 3,
+) -> dict[str, Timing]:
+    """Time candidates in turn, so that other load on the machine meets all of them alike.
+
+    Parameters
+    ----------
+    steps : mapping of str to callable
+        What to run.
+    budget : float, default 2.0
+        Seconds to spend in rounds, about. A candidate whose one run takes longer than half of it
+        is left out of the rounds: one run is its result.
+    known : mapping of str to float, optional
+        Seconds that a first run took, for candidates that need no other warming up. One that took
+        longer than ``budget`` is not run again.
+    max_rounds, min_rounds : int
+        Bounds on the number of rounds.
+
+    Returns
+    -------
+    dict of str to Timing
+    """
+    first = {}
+    for name, step in steps.items():
+        warm_up = (known or {}).get(name)
+        if warm_up is None:
+            warm_up = seconds(step)
+        first[name] = warm_up if warm_up > budget else seconds(step)
+    fast = [name for name in steps if first[name] <= budget / 2]
+    runs: dict[str, list[float]] = {name: [] for name in fast}
+    start = time.perf_counter()
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for index in range(max_rounds):
+            if index >= min_rounds and time.perf_counter() - start > budget:
+                break
+            # Another order in every round: nobody always follows the same neighbour's cache.
+            turn = index % max(len(fast), 1)
+            for name in fast[turn:] + fast[:turn]:
+                runs[name].append(seconds(steps[name]))
+    finally:
+        if enabled:
+            gc.enable()
+    return {name: Timing(tuple(runs[name]) if name in runs else (first[name],)) for name in steps}
+
+
+def ratio(slow: Timing, fast: Timing) -> Ratio:
+    """Return slow / fast, by rounds where both have the same number of them."""
+    if len(slow.runs) == len(fast.runs):
+        pairs = np.array(slow.runs) / np.array(fast.runs)
+    else:
+        pairs = slow.median / np.array(fast.runs)
+    low, middle, high = np.quantile(pairs, [0.25, 0.5, 0.75])
+    return Ratio(float(middle), float(low), float(high), int(pairs.size))
