@@ -37,6 +37,8 @@ class Denoised:
         Median step, in the user's unit of time.
     noise_std : ndarray of shape (V,)
         Root mean square of the noise's standard deviation over the measurements.
+    discrepancy : ndarray of shape (V,)
+        Standard deviation of what a right model may miss, contained in the precision.
     smoothness : ndarray of shape (V,)
         Weights chosen by cross-validation.
     freedom : ndarray of shape (V,)
@@ -50,6 +52,7 @@ class Denoised:
     steps: tuple[Array, ...]
     time_scale: float
     noise_std: Array
+    discrepancy: Array
     smoothness: Array
     freedom: Array
 
@@ -91,12 +94,16 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         models.append(model)
     precision = []
     for i, (run, w) in enumerate(zip(runs, weight, strict=True)):
-        variance = np.stack(
-            [model.variance(fit.values[i]) for model, fit in zip(models, fits, strict=True)], axis=1
+        measurement = np.stack(
+            [model.measurement(fit.values[i]) for model, fit in zip(models, fits, strict=True)],
+            axis=1,
         )
+        discrepancy = np.array([model.discrepancy for model in models])
+        seen = w > 0
+        # A weight makes a measurement more exact, not the model.
+        part = np.where(seen, 1.0 / (measurement / np.where(seen, w, 1.0) + discrepancy), 0.0)
         known = ~np.isnan(run.x0)
-        part = w / variance
-        part[0, known] = 1.0 / np.array([model.discrepancy for model in models])[known]
+        part[0, known] = 1.0 / discrepancy[known]
         precision.append(part)
     if any(not _proportional(p, w) for p, w in zip(precision, weight, strict=True)):
         fits = smooth_channels(steps, data, precision)
@@ -112,6 +119,7 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         steps=steps,
         time_scale=time_scale,
         noise_std=np.array(rms),
+        discrepancy=np.sqrt([model.discrepancy for model in models]),
         smoothness=np.array([fit.smoothness for fit in fits]),
         freedom=np.array([sum(float(h.sum()) for h in fit.leverage) for fit in fits]),
     )

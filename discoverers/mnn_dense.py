@@ -20,7 +20,8 @@ from .discovery import Discovery
 from .exceptions import ConvergenceWarning
 from .integration import Integral, MechanisticIntegral
 from .libraries import Library, resolve_library
-from .selection import discover
+from .reporting import report_selection
+from .selection import select_terms
 from .smnn import known_noise, warn_of_misfit
 from .trajectories import Trajectories
 
@@ -199,7 +200,7 @@ class MNNDenseBaseline(BaseDiscoverer):
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
         integral = MNNIntegral(self.solver, self.segment, self.tolerance, self.max_iter)
-        found = discover(
+        selection = select_terms(
             trajectories,
             library.bind(trajectories.state_names, trajectories.input_names),
             integral,
@@ -208,6 +209,7 @@ class MNNDenseBaseline(BaseDiscoverer):
             max_terms=self.max_terms,
             noise_std=known_noise(self.noise_std, trajectories.n_states),
         )
+        found = report_selection(selection)
         residual = max(integral.residuals, default=0.0)
         converged = residual <= self.tolerance
         if not converged:

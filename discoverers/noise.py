@@ -47,7 +47,7 @@ class NoiseModel:
         return self.measurement(y) + self.discrepancy
 
 
-def difference_variance(t: Array, x: Array) -> float:
+def difference_variance(t: Array, x: Array, weight: Array) -> float:
     """Noise variance from high-order divided differences of one run.
 
     A difference of order p removes polynomials below degree p; scaled to unit weight it has the
@@ -57,6 +57,8 @@ def difference_variance(t: Array, x: Array) -> float:
     ----------
     t, x : ndarray of shape (n,)
         Times, increasing, and finite values.
+    weight : ndarray of shape (n,)
+        Relative precisions: the variance of x_i is the answer divided by weight_i.
 
     Returns
     -------
@@ -72,9 +74,10 @@ def difference_variance(t: Array, x: Array) -> float:
         values = np.lib.stride_tricks.sliding_window_view(x, order + 1)
         gaps = (nodes[:, :, None] - nodes[:, None, :]) / (nodes[:, -1:, None] - nodes[:, :1, None])
         gaps[:, range(order + 1), range(order + 1)] = 1.0
-        weights = 1.0 / gaps.prod(axis=2)
-        weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
-        best = min(best, float(np.mean((weights * values).sum(axis=1) ** 2)))
+        contrast = 1.0 / gaps.prod(axis=2)
+        spread = np.lib.stride_tricks.sliding_window_view(1.0 / weight, order + 1)
+        unit = (contrast**2 * spread).sum(axis=1)
+        best = min(best, float(np.mean((contrast * values).sum(axis=1) ** 2 / unit)))
     return best
 
 
@@ -100,25 +103,37 @@ def estimate_noise(
     -------
     NoiseModel
     """
-    residual, states, differences, counts = [], [], [], []
-    for times, data, w, y, h in zip(t, x, weight, fitted, leverage, strict=True):
-        seen = w > 0
-        # Near interpolation both are tiny and their ratio is still the left-out error.
-        loo = (data - y)[seen] / np.maximum(1.0 - h[seen], 1e-9)
-        residual.append(np.sqrt(w[seen]) * loo)
-        states.append(y[seen])
-        differences.append(difference_variance(times[seen], data[seen]))
-        counts.append(int(seen.sum()))
-    errors, values = np.concatenate(residual), np.concatenate(states)
-    by_residual = float(np.mean(errors**2))
-    by_difference = float(np.average(differences, weights=counts))
-    level = min(by_residual, by_difference)
+    seen = [w > 0 for w in weight]
+    errors = np.concatenate(
+        [
+            # Near interpolation both are tiny and their ratio is still the left-out error.
+            np.sqrt(w[one]) * (data - y)[one] / np.maximum(1.0 - h[one], 1e-9)
+            for data, w, y, h, one in zip(x, weight, fitted, leverage, seen, strict=True)
+        ]
+    )
+    values = np.concatenate([y[one] for y, one in zip(fitted, seen, strict=True)])
+
+    def level(share: float) -> float:
+        """Variance at y = 0 if that at y is ``1 + share y**2`` times it."""
+        by_residual = float(np.mean(errors**2 / (1.0 + share * values**2)))
+        differences = [
+            (difference_variance(times[one], data[one], (w / (1.0 + share * y**2))[one]), one.sum())
+            for times, data, w, y, one in zip(t, x, weight, fitted, seen, strict=True)
+        ]
+        finite = [(value, count) for value, count in differences if np.isfinite(value)]
+        if not finite:
+            return by_residual
+        by_difference = sum(value * count for value, count in finite) / sum(n for _, n in finite)
+        return min(by_residual, float(by_difference))
+
     amplitude = max(float(values.std()), 1e-8 * float(np.abs(values).max(initial=0.0)), 1e-150)
     discrepancy = (RELATIVE_FLOOR * amplitude) ** 2
-    share = _proportional_share(errors, values) if level > discrepancy else 0.0
-    # The mean variance is the level; the likelihood of the residuals only gives its shape.
-    constant = level / float(np.mean(1.0 + share * values**2))
-    return NoiseModel(constant, constant * share, 0.01 * level, discrepancy)
+    constant, share = level(0.0), 0.0
+    if constant > discrepancy:
+        share = _proportional_share(errors, values)
+        constant = level(share)
+    mean = constant * float(np.mean(1.0 + share * values**2))
+    return NoiseModel(constant, constant * share, 0.01 * mean, discrepancy)
 
 
 def _proportional_share(errors: Array, values: Array) -> float:

@@ -1,4 +1,4 @@
-"""From data to equations: denoise, regress, select, and write down what was found.
+"""Stages 1 and 2 in order: denoise, integrate the candidates, choose terms state by state.
 
 One way for every estimator whose engine integrates a linear ODE: they differ in the `Integral`.
 """
@@ -6,15 +6,12 @@ One way for every estimator whose engine integrates a linear ODE: they differ in
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from .denoising import Denoised, denoise
-from .discovery import Discovery, FittedTrajectory
-from .equations import Equations
 from .integration import Integral
 from .libraries import BoundLibrary
 from .regression import (
@@ -26,15 +23,83 @@ from .regression import (
     screen_candidates,
 )
 from .smoothing import smooth_to_slopes
-from .sparse import GradedCriterion, ParetoFront, combine
+from .sparse import GradedCriterion
 from .trajectories import Trajectories
 
-__all__ = ["discover"]
+__all__ = ["Selection", "select_terms"]
 
 Array = NDArray[np.float64]
 
+EXPLAINED = 0.01
+"""Mean squared residual, in units of noise and discrepancy, below which nothing is left to gain."""
 
-def discover(
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What regression made of the data.
+
+    Attributes
+    ----------
+    trajectories : Trajectories
+    library : BoundLibrary
+    kept : ndarray of int, shape (K',)
+        Candidates that were in play, of the K in the library.
+    criterion : GradedCriterion
+        For the kept candidates.
+    denoised : Denoised
+    regression : Regression
+    fits : tuple of EquationFit
+        One per state.
+    states : tuple of ndarray of shape (n, V)
+        States that fit the data and the equations at once.
+    seconds : tuple of two floats
+        Spent on stage 1 and on stage 2.
+    """
+
+    trajectories: Trajectories
+    library: BoundLibrary
+    kept: NDArray[np.intp]
+    criterion: GradedCriterion
+    denoised: Denoised
+    regression: Regression
+    fits: tuple[EquationFit, ...]
+    states: tuple[Array, ...]
+    seconds: tuple[float, float]
+
+    @property
+    def coef(self) -> Array:
+        """Coefficients of the kept candidates, shape (V, K')."""
+        out = np.zeros((len(self.fits), len(self.kept)))
+        for v, fit in enumerate(self.fits):
+            out[v, list(fit.search.best)] = fit.coef
+        return out
+
+    @property
+    def coef_std(self) -> Array:
+        """Standard errors of the coefficients, shape (V, K')."""
+        out = np.zeros((len(self.fits), len(self.kept)))
+        for v, fit in enumerate(self.fits):
+            out[v, list(fit.search.best)] = fit.coef_std
+        return out
+
+    @property
+    def chi2(self) -> Array:
+        """Mean squared residuals in units of the noise, shape (V,)."""
+        return np.array([fit.chi2 for fit in self.fits])
+
+    @property
+    def explained(self) -> bool:
+        """Whether the equations leave less than the noise and the discrepancy could hide."""
+        return bool((self.chi2 < EXPLAINED).all())
+
+    def expand(self, coef: Array) -> Array:
+        """Coefficients (V, K') of the kept candidates among all, (V, K)."""
+        out = np.zeros((len(coef), len(self.library)))
+        out[:, self.kept] = coef
+        return out
+
+
+def select_terms(
     trajectories: Trajectories,
     library: BoundLibrary,
     integral: Integral,
@@ -43,8 +108,8 @@ def discover(
     gamma: float,
     max_terms: int | None,
     noise_std: Array | None,
-) -> Discovery:
-    """Discover the equations of measured runs.
+) -> Selection:
+    """Denoise the runs and choose the terms of each equation by regression.
 
     Parameters
     ----------
@@ -62,116 +127,54 @@ def discover(
 
     Returns
     -------
-    Discovery
+    Selection
     """
     began = time.perf_counter()
-    denoised = allow_for_truncation(denoise(trajectories, noise_std), integral, window)
+    denoised = denoise(trajectories, noise_std)
+    weighed = allow_for_truncation(denoised, integral, window)
     smoothed = time.perf_counter()
-    kept = screen_candidates(trajectories, denoised, library, window)
-    regression = build_regression(trajectories, denoised, library, kept, integral, window)
+    kept = screen_candidates(trajectories, weighed, library, window)
+    regression = build_regression(trajectories, weighed, library, kept, integral, window)
     criterion = GradedCriterion.from_degrees(library.degrees, trajectories.n_states, gamma)
-    fits = [
+    fits = tuple(
         fit_equation(
             regression,
-            denoised,
+            weighed,
             v,
             np.flatnonzero(library.allowed[v, kept]),
             criterion.restrict(kept),
             max_terms,
         )
         for v in range(trajectories.n_states)
-    ]
-    coef = np.zeros((trajectories.n_states, len(library)))
-    coef_std = np.zeros_like(coef)
-    for v, fit in enumerate(fits):
-        coef[v, kept[list(fit.search.best)]] = fit.coef
-        coef_std[v, kept[list(fit.search.best)]] = fit.coef_std
-    front = combine([fit.search for fit in fits], [fit.normal.n_rows for fit in fits])
-    selected = time.perf_counter()
-    solution = _solution(trajectories, denoised, regression, coef[:, kept])
-    history = pd.DataFrame(
-        {
-            "state": trajectories.state_names,
-            "noise_std": denoised.noise_std,
-            "smoothness": denoised.smoothness,
-            "degrees_of_freedom": denoised.freedom,
-            "drift": [fit.drift for fit in fits],
-            "supports_tried": [len(fit.search.losses) for fit in fits],
-            "n_terms": [len(fit.search.best) for fit in fits],
-            "chi2": [fit.chi2 for fit in fits],
-            "smoothing_seconds": smoothed - began,
-            "selection_seconds": selected - smoothed,
-        }
     )
-    return Discovery(
-        equations=library.equations(coef),
-        terms=library.names,
-        coef=coef,
-        coef_std=coef_std,
-        pareto_front=_pareto_frame(front, fits, library, kept),
-        noise_std=denoised.noise_std,
-        solution=solution,
-        history=history,
-        converged=True,
-        extras={"chi2_": np.array([fit.chi2 for fit in fits])},
+    return Selection(
+        trajectories=trajectories,
+        library=library,
+        kept=kept,
+        criterion=criterion.restrict(kept),
+        denoised=denoised,
+        regression=regression,
+        fits=fits,
+        states=_states(weighed, regression, fits),
+        seconds=(smoothed - began, time.perf_counter() - smoothed),
     )
 
 
-def _solution(
-    trajectories: Trajectories, denoised: Denoised, regression: Regression, coef: Array
-) -> tuple[FittedTrajectory, ...]:
+def _states(
+    denoised: Denoised, regression: Regression, fits: tuple[EquationFit, ...]
+) -> tuple[Array, ...]:
     """States that fit the data and the discovered equations at once."""
-    values, slopes = [], []
-    for v in range(trajectories.n_states):
-        rates = [denoised.time_scale * theta @ coef[v] for theta in regression.features]
-        x, dx = smooth_to_slopes(
+    columns = []
+    for v, fit in enumerate(fits):
+        best = list(fit.search.best)
+        values, _ = smooth_to_slopes(
             denoised.steps,
             [part[:, v] for part in denoised.data],
             [part[:, v] for part in denoised.precision],
-            rates,
+            [denoised.time_scale * theta[:, best] @ fit.coef for theta in regression.features],
         )
-        if not x:  # the smoother's states stand
-            x, dx = tuple(part[:, v] for part in denoised.states), tuple(rates)
-        values.append(x)
-        slopes.append([part / denoised.time_scale for part in dx])
+        # Nothing came of it where steps are too uneven for float64: the smoother's states stand.
+        columns.append(values or tuple(part[:, v] for part in denoised.states))
     return tuple(
-        FittedTrajectory(
-            t=run.t,
-            X=np.stack([value[i] for value in values], axis=1),
-            derivative=np.stack([slope[i] for slope in slopes], axis=1),
-            u=run.u,
-        )
-        for i, run in enumerate(trajectories)
-    )
-
-
-def _pareto_frame(
-    front: ParetoFront,
-    fits: Sequence[EquationFit],
-    library: BoundLibrary,
-    kept: NDArray[np.intp],
-) -> pd.DataFrame:
-    """PySR's columns, then ours; one row per total number of terms."""
-    systems: list[Equations] = []
-    for supports in front.supports:
-        coef = np.zeros((len(fits), len(library)))
-        for v, (fit, support) in enumerate(zip(fits, supports, strict=True)):
-            coef[v, kept[list(support)]] = fit.normal.solve(support)
-        systems.append(library.equations(coef))
-    n_terms = np.array([sum(map(len, supports)) for supports in front.supports])
-    losses = np.array(front.losses)
-    safe = np.log(np.maximum(losses, 1e-300))
-    gain = np.zeros(len(losses))
-    gain[1:] = -np.diff(safe) / np.diff(n_terms)
-    return pd.DataFrame(
-        {
-            "complexity": n_terms,
-            "loss": losses,
-            "score": gain,
-            "equation": [str(system) for system in systems],
-            "sympy_format": [tuple(system) for system in systems],
-            "lambda_format": [system.lambdify() for system in systems],
-            "criterion": front.scores,
-            "selected": np.arange(len(systems)) == front.selected,
-        }
+        np.stack([column[i] for column in columns], axis=1) for i in range(len(denoised.states))
     )

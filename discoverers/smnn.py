@@ -16,7 +16,9 @@ from .discovery import Discovery
 from .exceptions import MisfitWarning
 from .integration import MechanisticIntegral
 from .libraries import Library, resolve_library
-from .selection import discover
+from .refinement import refine
+from .reporting import report_refined, report_selection
+from .selection import select_terms
 from .trajectories import Trajectories
 
 __all__ = ["SMNNDiscoverer"]
@@ -121,15 +123,20 @@ class SMNNDiscoverer(BaseDiscoverer):
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
         bound = library.bind(trajectories.state_names, trajectories.input_names)
-        found = discover(
+        noise_std = known_noise(self.noise_std, trajectories.n_states)
+        selection = select_terms(
             trajectories,
             bound,
             MechanisticIntegral(),
             window=self.window,
             gamma=self.gamma,
             max_terms=self.max_terms,
-            noise_std=known_noise(self.noise_std, trajectories.n_states),
+            noise_std=noise_std,
         )
+        refined = None
+        if not selection.explained:
+            refined = refine(selection, self.max_terms, known_noise=noise_std is not None)
+        found = report_refined(selection, refined) if refined else report_selection(selection)
         warn_of_misfit(found, trajectories.state_names)
         return found
 

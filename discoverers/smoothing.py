@@ -97,13 +97,26 @@ def _solve(
         right[:, 0, :] = weight[:, None] * x
         fits.append(factor.solve(right, columns=True))
         leverages.append(weight * factor.selected_inverse()[0][:, 0, 0])
-    n = sum(int((weight > 0).sum()) for weight in precision)
-    freedom = n - sum(float(leverage.sum()) for leverage in leverages)
     residual = sum(
         (weight[:, None] * (x - y[:, 0, :]) ** 2).sum(axis=0)
         for x, y, weight in zip(data, fits, precision, strict=True)
     )
-    return _Solved(fits, leverages, n * residual / max(freedom, 1e-9 * n) ** 2)
+    freedom = _freedom(precision, leverages)
+    return _Solved(fits, leverages, residual / freedom**2)
+
+
+def _freedom(precision: Sequence[Array], leverages: Sequence[Array]) -> float:
+    """Weighted degrees of freedom left, as a share of the weights.
+
+    Each datum counts by its weight: else leaving out a single one of little weight would pay for
+    interpolating all the others.
+    """
+    total = sum(float(weight.sum()) for weight in precision)
+    left = sum(
+        float((weight * (1.0 - leverage)).sum())
+        for weight, leverage in zip(precision, leverages, strict=True)
+    )
+    return max(left, 1e-9 * total) / total
 
 
 def smooth_channels(
@@ -123,6 +136,11 @@ def smooth_channels(
     Returns
     -------
     tuple of ChannelFit, one per state
+
+    Raises
+    ------
+    ValueError
+        If steps are too uneven for any weight to be solved in float64.
     """
     # A run needs more data than the polynomials that smoothness alone leaves free.
     fewest = min(int((part > 0).sum(axis=0).min()) for part in precision)
@@ -149,6 +167,13 @@ def smooth_channels(
                         solved[weight] = _solve(blocks, data, weights, weight)
                 best = _least(solved, [best, *around], position)
             chosen = solved[best]
+            if not chosen.y:
+                raise ValueError(
+                    f"t has steps from {min(map(np.min, steps)):.3g} to "
+                    f"{max(map(np.max, steps)):.3g} times the median step: too uneven for float64. "
+                    "Pass the stretches between long gaps as runs of their own, or average samples "
+                    "that nearly coincide."
+                )
             fits[v] = ChannelFit(
                 values=tuple(
                     centre[position] + spread[position] * y[:, 0, position] for y in chosen.y
@@ -184,11 +209,10 @@ def smooth_to_slopes(
     scale = _typical(np.concatenate(precision))
     weights = [part / scale for part in precision]
     data, centre, spread = _standardise([part[:, None] for part in x], weights)
-    n = sum(int((weight > 0).sum()) for weight in weights)
     taylor = [_taylor_blocks(step, INTEGRAL_ORDER, INTEGRAL_DECAY) for step in steps]
     lowest, chosen = np.inf, list[Array]()
     for governing in GOVERNING_GRID:
-        fits, freedom, residual = [], float(n), 0.0
+        fits, leverages, residual = [], [], 0.0
         for (diagonal, lower), part, weight, slope in zip(
             taylor, data, weights, slopes, strict=True
         ):
@@ -203,12 +227,12 @@ def smooth_to_slopes(
             right[:, 0] = weight * part[:, 0]
             right[:, 1] = governing * slope / spread[0]
             y = factor.solve(right, columns=False)
-            freedom -= float((weight * factor.selected_inverse()[0][:, 0, 0]).sum())
+            leverages.append(weight * factor.selected_inverse()[0][:, 0, 0])
             residual += float((weight * (part[:, 0] - y[:, 0]) ** 2).sum())
             fits.append(y)
         if len(fits) < len(steps):
             continue  # too stiff for float64
-        gcv = n * residual / max(freedom, 1e-9 * n) ** 2
+        gcv = residual / _freedom(weights, leverages) ** 2
         if gcv < lowest:
             lowest, chosen = gcv, fits
     values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)

@@ -121,11 +121,6 @@ def test_with_known_noise_sample_weights_multiply_the_precision():
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="difference_variance ignores sample weights: the smaller of residuals (in units of "
-    "weight one) and differences (in the data's own) then depends on the unit of the weights",
-)
 @pytest.mark.parametrize("factor", [0.01, 100.0])
 def test_uniform_sample_weights_change_nothing_about_estimated_precision(factor):
     ratios = []
@@ -222,14 +217,7 @@ def predator_and_prey():
     "proportional",
     [
         False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the level is the least of six unweighted mean squares, which proportional "
-                "noise leaves to its few largest data: the variance is 8 to 18 % too small",
-            ),
-        ),
+        True,
     ],
 )
 def test_errors_in_units_of_the_precision_have_unit_variance(proportional):

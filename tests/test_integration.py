@@ -212,6 +212,7 @@ def hand_made(steps, slopes, precision):
         steps=tuple(steps),
         time_scale=1.0,
         noise_std=np.ones(n_states),
+        discrepancy=np.zeros(np.shape(np.ones(n_states))),
         smoothness=np.ones(n_states),
         freedom=np.ones(n_states),
     )

@@ -155,6 +155,7 @@ def known_problem(
         steps=tuple(steps),
         time_scale=0.1,
         noise_std=np.array([noise]),
+        discrepancy=np.zeros(np.shape(np.array([noise]))),
         smoothness=np.ones(1),
         freedom=np.ones(1),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["GradedCriterion", "deviance"]
+__all__ = ["Criterion", "GradedCriterion", "deviance"]
 
 
 def deviance(loss: ArrayLike, n_rows: int) -> NDArray[np.float64]:
@@ -21,6 +22,14 @@ def deviance(loss: ArrayLike, n_rows: int) -> NDArray[np.float64]:
     return np.where(
         values <= n_rows, values, n_rows * (1.0 + np.log(np.maximum(values, n_rows) / n_rows))
     )
+
+
+class Criterion(Protocol):
+    """What a search asks: the charge of each column, on top of the deviance."""
+
+    def charges(self, n_rows: int) -> NDArray[np.float64]:
+        """Charge of each column, shape (K,), for a regression of so many rows."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from .criterion import GradedCriterion, deviance
+from .criterion import Criterion, deviance
 from .normal_equations import NormalEquations
 
 __all__ = ["SubsetSearch", "Support", "forward_support", "search_subsets"]
@@ -45,9 +45,10 @@ class SubsetSearch:
 
 def search_subsets(
     normal: NormalEquations,
-    criterion: GradedCriterion,
+    criterion: Criterion,
     candidates: Sequence[int],
     max_terms: int | None = None,
+    starts: Sequence[Support] = (),
 ) -> SubsetSearch:
     """Find the support with the lowest score.
 
@@ -59,11 +60,13 @@ def search_subsets(
     ----------
     normal : NormalEquations
         Columns whitened to unit residual variance.
-    criterion : GradedCriterion
+    criterion : Criterion
     candidates : sequence of int
         Columns that may be used.
     max_terms : int, optional
         Largest size of a support. Always at most a third of the rows.
+    starts : sequence of supports, optional
+        Supports to consider besides those that the search comes upon.
 
     Returns
     -------

@@ -1,0 +1,363 @@
+"""Stage 3: states and coefficients fitted together, by Gauss-Newton on a bordered block system.
+
+The objective is that of a smoother whose dynamics are the candidate equations,
+
+    J = sum_i |x_i - y_i|^2 / sigma^2  +  sum_i |y_{i+1} - Phi_i(y_i; xi)|^2 / q^2 ,
+
+with Phi_i one or more Runge-Kutta steps over the i-th interval. Every sample is a node, so chaotic
+records of any length converge. Linearised, the states' normal matrix is block tridiagonal and the
+coefficients are its border: one O(T) solve with as many right-hand sides as there are coefficients
+gives the step, and the Schur complement is the normal matrix of the coefficients alone, on which
+subsets compare as in any regression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_solver import BlockTridiagonal
+
+from .libraries import BoundLibrary
+from .sparse import NormalEquations
+
+__all__ = ["JointFit", "JointProblem", "Record"]
+
+Array = NDArray[np.float64]
+
+LINK_SCHEDULE = (1.0, 0.1, 0.01)
+"""Standard deviation q of the links in units of the noise; loose first: far starts converge."""
+
+SUBSTEP_SHARE = 0.3
+MAX_STEPS = 8
+TOLERANCE = 1e-2
+"""A step that lowers J by less than this ends a level: it is far below what a term costs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run as the joint fit needs it.
+
+    Attributes
+    ----------
+    steps : ndarray of shape (n - 1,)
+        Time steps in the user's unit.
+    x, precision : ndarray of shape (n, V)
+        Data and their inverse variances, 0 where nothing was measured.
+    u : ndarray of shape (n, m)
+        Inputs at the nodes, linear between them.
+    """
+
+    steps: Array
+    x: Array
+    precision: Array
+    u: Array
+
+
+@dataclass(frozen=True, eq=False)
+class JointFit:
+    """States and coefficients at a minimum of J.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (V, K)
+    states : tuple of ndarray of shape (n, V)
+    cost : float
+        J with the tightest links.
+    converged : bool
+    """
+
+    coef: Array
+    states: tuple[Array, ...]
+    cost: float
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Linearised:
+    """The Schur complement on some coefficients, and what is needed to step back to states."""
+
+    schur: Array  # (k, k)
+    gradient: Array  # (k,)
+    response: list[Array]  # per run (n, V, k): d states / d coefficients
+    shift: list[Array]  # per run (n, V): states' own step
+
+
+@dataclass(frozen=True, eq=False)
+class JointProblem:
+    """The objective J for a library and measured runs.
+
+    Parameters
+    ----------
+    library : BoundLibrary
+    kept : ndarray of int, shape (K,)
+        Candidate terms in play.
+    records : tuple of Record
+    substeps : int
+        Runge-Kutta steps per interval.
+    link_std : ndarray of shape (V,)
+        Typical standard deviation of the noise, the unit of q.
+    floor_std : ndarray of shape (V,)
+        Discrepancy that a right model may have: data are never taken to be more exact.
+    """
+
+    library: BoundLibrary
+    kept: NDArray[np.intp]
+    records: tuple[Record, ...]
+    substeps: int
+    link_std: Array
+    floor_std: Array
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of samples."""
+        return sum(len(record.x) for record in self.records)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of measurements."""
+        return sum(int((record.precision > 0).sum()) for record in self.records)
+
+    # --- dynamics
+
+    def _features(self, y: Array, u: Array) -> Array:
+        return self.library.evaluate(y, u)[..., self.kept]
+
+    def flow(self, coef: Array, y: Array, record: Record, substeps: int | None = None) -> Array:
+        """Integrate every node over its interval: (n - 1, V)."""
+        count = substeps or self.substeps
+        h = (record.steps / count)[:, None]
+        out = y[:-1]
+        for part in range(count):
+            a, b, c = self._inputs(record, part, count)
+            k1 = self._features(out, a) @ coef.T
+            k2 = self._features(out + 0.5 * h * k1, b) @ coef.T
+            k3 = self._features(out + 0.5 * h * k2, b) @ coef.T
+            k4 = self._features(out + h * k3, c) @ coef.T
+            out = out + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        return out
+
+    def _inputs(self, record: Record, part: int, count: int) -> tuple[Array, Array, Array]:
+        low, high = record.u[:-1], record.u[1:]
+        weights = (part / count, (part + 0.5) / count, (part + 1.0) / count)
+        a, b, c = (low + weight * (high - low) for weight in weights)
+        return a, b, c
+
+    def _sensitive_flow(
+        self, coef: Array, y: Array, record: Record, columns: NDArray[np.intp]
+    ) -> tuple[Array, Array, Array]:
+        """Flow, its derivative by the states (n-1, V, V), and by chosen coefficients (n-1, V, k).
+
+        ``columns`` index the flattened coefficients (V, K).
+        """
+        n, n_states = len(y) - 1, y.shape[1]
+        equation, term = np.divmod(columns, len(self.kept))
+        selector = np.zeros((n_states, len(columns)))
+        selector[equation, np.arange(len(columns))] = 1.0
+        h = (record.steps / self.substeps)[:, None]
+        wide = h[:, :, None]
+        state = y[:-1]
+        by_all = np.zeros((n, n_states, n_states + len(columns)))
+        by_all[:, range(n_states), range(n_states)] = 1.0
+
+        def slope(at: Array, by: Array, u: Array) -> tuple[Array, Array]:
+            theta = self._features(at, u)
+            jacobian = coef @ self.library.jacobian(at, u)[..., self.kept, :]
+            rate = jacobian @ by
+            rate[..., n_states:] += selector * theta[:, None, term]
+            return theta @ coef.T, rate
+
+        for part in range(self.substeps):
+            a, b, c = self._inputs(record, part, self.substeps)
+            k1, d1 = slope(state, by_all, a)
+            k2, d2 = slope(state + 0.5 * h * k1, by_all + 0.5 * wide * d1, b)
+            k3, d3 = slope(state + 0.5 * h * k2, by_all + 0.5 * wide * d2, b)
+            k4, d4 = slope(state + h * k3, by_all + wide * d3, c)
+            state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+            by_all = by_all + wide / 6.0 * (d1 + 2.0 * d2 + 2.0 * d3 + d4)
+        return state, by_all[..., :n_states], by_all[..., n_states:]
+
+    def with_substeps(
+        self, choices: Sequence[int], coef: Array, states: Sequence[Array]
+    ) -> JointProblem:
+        """Take the fewest substeps whose error, by doubling them, is small against the links."""
+        tight = LINK_SCHEDULE[-1] * self.link_std
+        for count in choices[:-1]:
+            squared = np.zeros(len(coef))
+            with np.errstate(all="ignore"):
+                for record, y in zip(self.records, states, strict=True):
+                    change = self.flow(coef, y, record, 2 * count) - self.flow(
+                        coef, y, record, count
+                    )
+                    squared += (change**2).sum(axis=0)
+            if (squared / self.n_nodes < (SUBSTEP_SHARE * tight) ** 2).all():
+                return replace(self, substeps=count)
+        return replace(self, substeps=choices[-1])
+
+    # --- noise
+
+    def _residuals(self, fit: JointFit) -> tuple[Array, Array, Array]:
+        """Per state: weighted and plain sums of squared residuals, and degrees of freedom."""
+        weighted, plain, count = (np.zeros(len(fit.coef)) for _ in range(3))
+        for record, y in zip(self.records, fit.states, strict=True):
+            seen = record.precision > 0
+            squared = (record.x - y) ** 2
+            weighted += (record.precision * squared).sum(axis=0)
+            plain += np.where(seen, squared, 0.0).sum(axis=0)
+            count += seen.sum(axis=0)
+        freedom = count - (fit.coef != 0).sum(axis=1) - len(self.records)
+        return weighted, plain, np.maximum(freedom, 1.0)
+
+    def noise_std(self, fit: JointFit) -> Array:
+        """Root mean square residual of each state, corrected for what was fitted."""
+        _, plain, freedom = self._residuals(fit)
+        return np.sqrt(plain / freedom)
+
+    def chi2(self, fit: JointFit) -> Array:
+        """J per degree of freedom, by state."""
+        weighted, _, freedom = self._residuals(fit)
+        tight = LINK_SCHEDULE[-1] * self.link_std
+        for record, y in zip(self.records, fit.states, strict=True):
+            weighted += (((y[1:] - self.flow(fit.coef, y, record)) / tight) ** 2).sum(axis=0)
+        return weighted / freedom
+
+    def sharpened(self, fit: JointFit) -> JointProblem:
+        """Raise the precision of states whose residuals are smaller than the noise was thought."""
+        weighted, _, freedom = self._residuals(fit)
+        ratio = np.minimum(weighted / freedom, 1.0)
+        ratio = np.maximum(ratio, np.minimum((self.floor_std / self.link_std) ** 2, 1.0))
+        records = tuple(
+            replace(record, precision=record.precision / ratio) for record in self.records
+        )
+        return replace(self, records=records, link_std=self.link_std * np.sqrt(ratio))
+
+    # --- objective
+
+    def cost(self, coef: Array, states: Sequence[Array], link: Array) -> float:
+        """J; infinite where the flow is not finite."""
+        total = 0.0
+        with np.errstate(all="ignore"):
+            for record, y in zip(self.records, states, strict=True):
+                total += float((record.precision * (record.x - y) ** 2).sum())
+                total += float((((y[1:] - self.flow(coef, y, record)) / link) ** 2).sum())
+        return total if np.isfinite(total) else np.inf
+
+    def linearise(
+        self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
+    ) -> _Linearised:
+        """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
+        k = len(columns)
+        schur, gradient = np.zeros((k, k)), np.zeros(k)
+        response, shift = [], []
+        tight = 1.0 / link**2
+        for record, y in zip(self.records, states, strict=True):
+            with np.errstate(all="ignore"):
+                end, a, b = self._sensitive_flow(coef, y, record, columns)
+            if not (np.isfinite(end).all() and np.isfinite(a).all() and np.isfinite(b).all()):
+                raise FloatingPointError("the flow of the candidate equations is not finite")
+            gap = y[1:] - end
+            weighted_a = tight[:, None] * a
+            diagonal = np.zeros((*y.shape, y.shape[1]))
+            own = np.arange(y.shape[1])
+            diagonal[:, own, own] = record.precision
+            diagonal[1:, own, own] += tight
+            diagonal[:-1] += np.swapaxes(a, 1, 2) @ weighted_a
+            diagonal = 0.5 * (diagonal + np.swapaxes(diagonal, 1, 2))
+            right = np.zeros((*y.shape, k + 1))
+            right[1:, :, :k] -= tight[:, None] * b
+            right[:-1, :, :k] += np.swapaxes(a, 1, 2) @ (tight[:, None] * b)
+            right[..., k] = record.precision * (record.x - y)
+            right[1:, :, k] -= tight * gap
+            right[:-1, :, k] += np.einsum("nij,ni->nj", weighted_a, gap)
+            factor = BlockTridiagonal(diagonal, -weighted_a).factorize()
+            if factor.failed.any():
+                raise FloatingPointError("the states' normal matrix is singular")
+            solved = factor.solve(right, columns=True)
+            border = right[..., :k].reshape(y.size, k)
+            flat = solved.reshape(y.size, k + 1)
+            by_coef = b.reshape(gap.size, k)
+            heavy = (tight[:, None] * b).reshape(gap.size, k)
+            schur += by_coef.T @ heavy - border.T @ flat[:, :k]
+            gradient += heavy.T @ gap.ravel() - border.T @ flat[:, k]
+            response.append(-solved[..., :k])
+            shift.append(solved[..., k])
+        return _Linearised(0.5 * (schur + schur.T), gradient, response, shift)
+
+    # --- fit
+
+    def fit(
+        self,
+        coef: Array,
+        states: Sequence[Array],
+        schedule: Sequence[float] = LINK_SCHEDULE,
+    ) -> JointFit:
+        """Minimise J over the states and the nonzero coefficients of ``coef``.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (V, K)
+            Start; zeros stay zero.
+        states : sequence of ndarray of shape (n, V)
+            Start.
+        schedule : sequence of float
+            Values of q in units of the noise, one after the other.
+        """
+        columns = np.flatnonzero(coef)
+        states = tuple(states)
+        cost, converged = np.inf, False
+        for level in schedule:
+            link = level * self.link_std
+            cost = self.cost(coef, states, link)
+            damping, converged = 0.0, False
+            for _ in range(MAX_STEPS):
+                try:
+                    local = self.linearise(coef, states, link, columns)
+                except FloatingPointError:
+                    return JointFit(coef, states, np.inf, False)
+                scale = np.diagonal(local.schur)
+                while True:
+                    step = _solve_damped(local.schur, scale, local.gradient, damping)
+                    trial_coef = coef.copy()
+                    trial_coef.flat[columns] += step
+                    trial = tuple(
+                        y + shift + response @ step
+                        for y, shift, response in zip(
+                            states, local.shift, local.response, strict=True
+                        )
+                    )
+                    trial_cost = self.cost(trial_coef, trial, link)
+                    if trial_cost <= cost or damping > 1e4:
+                        break
+                    damping = max(10.0 * damping, 1e-3)
+                if trial_cost > cost:
+                    break
+                gain = cost - trial_cost
+                coef, states, cost = trial_coef, trial, trial_cost
+                damping = 0.1 * damping if damping > 1e-6 else 0.0
+                if gain < TOLERANCE + 1e-6 * cost:
+                    converged = True
+                    break
+        return JointFit(coef, states, cost, converged)
+
+    def normal_equations(
+        self, fit: JointFit, columns: NDArray[np.intp], level: float = LINK_SCHEDULE[-1]
+    ) -> NormalEquations:
+        """J as a quadratic in chosen coefficients (flattened (V, K)), states eliminated.
+
+        Exact to second order at ``fit``: losses of supports that contain or nearly contain the
+        fitted one are those of a full fit, others are estimates.
+        """
+        local = self.linearise(fit.coef, fit.states, level * self.link_std, columns)
+        now = fit.coef.ravel()[columns]
+        moment = local.gradient + local.schur @ now
+        energy = fit.cost + float(now @ (2.0 * local.gradient + local.schur @ now))
+        return NormalEquations(local.schur, moment, energy, self.n_rows)
+
+
+def _solve_damped(schur: Array, scale: Array, gradient: Array, damping: float) -> Array:
+    norms = np.sqrt(np.where(scale > 0, scale, 1.0))
+    matrix = schur / np.outer(norms, norms) + (damping + 1e-13) * np.eye(len(norms))
+    return np.linalg.solve(matrix, gradient / norms) / norms

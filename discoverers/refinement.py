@@ -1,0 +1,354 @@
+"""Stage 4: the terms judged by the joint fit, around the regression's choice.
+
+At a joint fit the objective is a quadratic in all coefficients, the states eliminated. Subsets are
+searched on that quadratic, over all equations at once; the most promising are fitted in earnest,
+and the search moves while the score falls. Then the noise is estimated anew: a first fit with
+wrong terms overstates it and hides evidence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .joint import LINK_SCHEDULE, JointFit, JointProblem, Record
+from .selection import Selection
+from .sparse import NormalEquations, search_subsets
+from .sparse.criterion import deviance
+from .sparse.search import Support
+
+__all__ = ["FrontRow", "Refined", "refine"]
+
+Array = NDArray[np.float64]
+
+MAX_SWEEPS = 3
+MAX_MOVES = 8
+PROPOSALS = 6
+HOPELESS = 30.0
+"""An estimated score this far above the best one is not worth a fit."""
+
+SEARCH_NODES = 2000
+"""Terms are searched on at most so many samples, in blocks; the last fit uses all of them."""
+
+BLOCK = 250
+RECORD = 5000
+MAX_COLUMNS = 240
+SUBSTEPS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, eq=False)
+class FrontRow:
+    """The best system found of its size; its loss is estimated unless ``fitted``."""
+
+    n_terms: int
+    coef: Array
+    loss: float
+    score: float
+    selected: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """The best joint fit, and what it was compared with.
+
+    Attributes
+    ----------
+    coef, coef_std : ndarray of shape (V, K')
+    states : tuple of ndarray of shape (n, V), one per run
+    noise_std, chi2 : ndarray of shape (V,)
+        Noise of the measurements, and the fit's J per measurement in units of the noise that the
+        smoother saw: well above 1 if the equations miss something.
+    converged : bool
+    n_fitted : int
+        Systems fitted.
+    seconds : float
+    """
+
+    coef: Array
+    coef_std: Array
+    states: tuple[Array, ...]
+    noise_std: Array
+    chi2: Array
+    converged: bool
+    n_fitted: int
+    seconds: float
+    _sweep: _Sweep
+
+    def front(self) -> list[FrontRow]:
+        """Best systems by size, at the last sweep: each better than all smaller ones."""
+        sweep = self._sweep
+        n = sweep.problem.n_rows
+        best: dict[int, tuple[float, Support]] = {}
+        for support, loss in sweep.losses().items():
+            held = best.get(len(support))
+            if held is None or loss < held[0]:
+                best[len(support)] = (loss, support)
+        chosen = sweep.chosen
+        best[len(chosen)] = (sweep.fits[chosen].cost, chosen)
+        rows, lowest = [], np.inf
+        for size in sorted(best):
+            loss, support = best[size]
+            value = float(deviance(loss, n))
+            if support != chosen and value > lowest - 1.0:
+                continue
+            lowest = min(lowest, value)
+            score = value + float(sweep.charges[list(support)].sum())
+            coef = self.coef if support == chosen else sweep.coef_of(support)
+            rows.append(FrontRow(size, coef, loss / n, score, support == chosen))
+        return rows
+
+    def alternatives(self, within: float) -> list[tuple[Array, float]]:
+        """Fitted systems whose scores come within reach of the best: coefficients and scores."""
+        sweep = self._sweep
+        best = sweep.score(sweep.chosen)
+        found = [
+            (self.coef if one == sweep.chosen else sweep.fits[one].coef, sweep.score(one))
+            for one in sweep.fits
+        ]
+        return [(coef, score) for coef, score in found if score <= best + within]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sweep:
+    """One search at a fixed noise level."""
+
+    problem: JointProblem
+    columns: NDArray[np.intp]
+    charges: Array
+    fits: dict[Support, JointFit]
+    normal: NormalEquations
+    estimates: dict[Support, float]
+    chosen: Support
+
+    def score(self, support: Support) -> float:
+        fit = self.fits[support]
+        value = float(deviance(fit.cost, self.problem.n_rows)) if np.isfinite(fit.cost) else np.inf
+        return value + float(self.charges[list(support)].sum())
+
+    def losses(self) -> dict[Support, float]:
+        """Losses of everything seen, from fits where there is one."""
+        fitted = {one: fit.cost for one, fit in self.fits.items() if np.isfinite(fit.cost)}
+        return {**self.estimates, **fitted}
+
+    def coef_of(self, support: Support) -> Array:
+        fit = self.fits.get(support)
+        if fit is not None and np.isfinite(fit.cost):
+            return fit.coef
+        flat = np.zeros(self.fits[self.chosen].coef.size)
+        flat[self.columns[list(support)]] = self.normal.solve(support)
+        return flat.reshape(self.fits[self.chosen].coef.shape)
+
+
+def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -> Refined | None:
+    """Improve terms and coefficients by joint fits.
+
+    Parameters
+    ----------
+    selection : Selection
+        Where to start.
+    max_terms : int or None
+        Most terms in one equation.
+    known_noise : bool
+        Whether the noise level stays as it is.
+
+    Returns
+    -------
+    Refined or None
+        None where no joint fit of the regression's equations exists (the flow is not finite).
+    """
+    began = time.perf_counter()
+    coef = selection.coef
+    problem, states = _problem(selection, RECORD)
+    searched, start = problem, states
+    if problem.n_nodes > SEARCH_NODES:
+        searched, start = _blocks(problem, states)
+    columns = _columns(selection)
+    charges = np.tile(selection.criterion.charges(problem.n_rows), len(coef))[columns]
+    searched = searched.with_substeps(SUBSTEPS, coef, start)
+    best = searched.fit(coef, start)
+    if not np.isfinite(best.cost):
+        return None
+    n_fitted = 1
+    for _ in range(MAX_SWEEPS):
+        sharper = searched if known_noise else searched.sharpened(best)
+        change = float(np.max(searched.link_std / sharper.link_std))
+        searched = sharper.with_substeps(SUBSTEPS, best.coef, best.states)
+        sweep = _search(searched, best, columns, charges, max_terms)
+        n_fitted += len(sweep.fits)
+        moved = sweep.chosen != _support_of(best, columns)
+        best = sweep.fits[sweep.chosen]
+        if not moved and change < 1.1:
+            break
+    if searched.records is not problem.records and problem.n_nodes > SEARCH_NODES:
+        whole = replace(problem, substeps=searched.substeps)
+        final = whole.fit(best.coef, states)
+        if not known_noise and np.isfinite(final.cost):
+            whole = whole.sharpened(final)
+            final = whole.fit(final.coef, final.states, LINK_SCHEDULE[-1:])
+    else:
+        whole, final = searched, best
+    if not np.isfinite(final.cost):
+        return None
+    active = np.flatnonzero(final.coef)
+    normal = whole.normal_equations(final, active)
+    variance = np.diagonal(normal.covariance(range(len(active))))
+    scale = 1.1**2 * max(1.0, final.cost / whole.n_rows)
+    coef_std = np.zeros(coef.size)
+    coef_std[active] = np.sqrt(scale * variance)
+    return Refined(
+        coef=final.coef,
+        coef_std=coef_std.reshape(coef.shape),
+        states=_joined(selection, final.states),
+        noise_std=whole.noise_std(final),
+        chi2=replace(problem, substeps=whole.substeps).chi2(final),
+        converged=final.converged,
+        n_fitted=n_fitted,
+        seconds=time.perf_counter() - began,
+        _sweep=sweep,
+    )
+
+
+def _search(
+    problem: JointProblem,
+    best: JointFit,
+    columns: NDArray[np.intp],
+    charges: Array,
+    max_terms: int | None,
+) -> _Sweep:
+    criterion = _Charges(charges)
+    chosen = _support_of(best, columns)
+    start = problem.fit(best.coef, best.states, LINK_SCHEDULE[1:])
+    fits = {chosen: start if np.isfinite(start.cost) else best}
+    for _ in range(MAX_MOVES):
+        normal = problem.normal_equations(fits[chosen], columns)
+        search = search_subsets(normal, criterion, range(len(columns)), starts=[chosen])
+        sweep = _Sweep(problem, columns, charges, fits, normal, search.losses, chosen)
+        incumbent = sweep.score(chosen)
+        fresh = sorted(
+            (
+                one
+                for one in search.scores
+                if one not in fits and _within(one, columns, best, max_terms)
+            ),
+            key=lambda one: search.scores[one],
+        )
+        for support in fresh[:PROPOSALS]:
+            if search.scores[support] > incumbent + HOPELESS:
+                break
+            fits[support] = problem.fit(
+                sweep.coef_of(support), fits[sweep.chosen].states, LINK_SCHEDULE[1:]
+            )
+        moved = min(fits, key=sweep.score)
+        if sweep.score(moved) >= incumbent - 1e-6:
+            return sweep
+        chosen = moved
+    return replace(sweep, chosen=chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class _Charges:
+    """Charges of flattened coefficients, in the place of a criterion."""
+
+    values: Array
+
+    def charges(self, n_rows: int) -> Array:
+        """Charge of each column; they were set for the whole record."""
+        return self.values
+
+
+def _within(
+    support: Support, columns: NDArray[np.intp], fit: JointFit, max_terms: int | None
+) -> bool:
+    if max_terms is None:
+        return True
+    counts = np.bincount(columns[list(support)] // fit.coef.shape[1])
+    return not counts.size or int(counts.max()) <= max_terms
+
+
+def _support_of(fit: JointFit, columns: NDArray[np.intp]) -> Support:
+    """Positions in ``columns`` of the active coefficients."""
+    return tuple(np.flatnonzero(np.isin(columns, np.flatnonzero(fit.coef))).tolist())
+
+
+def _columns(selection: Selection) -> NDArray[np.intp]:
+    """Flattened coefficients in play: all that are allowed, or those that regression liked best."""
+    n_states, n_kept = selection.coef.shape
+    allowed = selection.library.allowed[:, selection.kept]
+    if int(allowed.sum()) <= MAX_COLUMNS:
+        return np.flatnonzero(allowed)
+    share = MAX_COLUMNS // n_states
+    chosen: list[int] = []
+    for v, fit in enumerate(selection.fits):
+        ranked: dict[int, None] = {}
+        for support in sorted(fit.search.scores, key=lambda one: fit.search.scores[one]):
+            ranked.update(dict.fromkeys(support))
+        own = [*fit.search.best, *(one for one in ranked if one not in fit.search.best)]
+        chosen.extend(v * n_kept + one for one in own[: max(share, len(fit.search.best))])
+    return np.array(sorted(chosen), dtype=np.intp)
+
+
+def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Array, ...]]:
+    """The joint problem on all data, long runs cut into records that share no link."""
+    denoised = selection.denoised
+    records, states = [], []
+    for i, run in enumerate(selection.trajectories):
+        pieces = np.array_split(np.arange(len(run.t)), -(-len(run.t) // length))
+        for rows in pieces:
+            records.append(
+                Record(
+                    steps=np.diff(run.t[rows]),
+                    x=denoised.data[i][rows],
+                    precision=denoised.precision[i][rows],
+                    u=run.u[rows],
+                )
+            )
+            states.append(selection.states[i][rows])
+    precision = np.concatenate([record.precision for record in records])
+    typical = np.array([np.median(column[column > 0]) for column in precision.T])
+    problem = JointProblem(
+        library=selection.library,
+        kept=selection.kept,
+        records=tuple(records),
+        substeps=1,
+        link_std=1.0 / np.sqrt(typical),
+        floor_std=denoised.discrepancy,
+    )
+    return problem, tuple(states)
+
+
+def _blocks(
+    problem: JointProblem, states: Sequence[Array]
+) -> tuple[JointProblem, tuple[Array, ...]]:
+    """Blocks of contiguous samples, spread evenly over the records."""
+    starts = [
+        (i, first)
+        for i, record in enumerate(problem.records)
+        for first in range(0, max(len(record.x) - BLOCK, 0) + 1, BLOCK)
+    ]
+    picked = np.unique(np.linspace(0, len(starts) - 1, SEARCH_NODES // BLOCK).round().astype(int))
+    records, chosen = [], []
+    for index in picked:
+        i, first = starts[index]
+        rows = slice(first, first + BLOCK)
+        record = problem.records[i]
+        records.append(
+            Record(
+                record.steps[first : first + BLOCK - 1],
+                record.x[rows],
+                record.precision[rows],
+                record.u[rows],
+            )
+        )
+        chosen.append(states[i][rows])
+    return replace(problem, records=tuple(records)), tuple(chosen)
+
+
+def _joined(selection: Selection, states: Sequence[Array]) -> tuple[Array, ...]:
+    """States of the runs, from those of their records."""
+    rows = np.concatenate(states)
+    ends = np.cumsum([len(run.t) for run in selection.trajectories])
+    return tuple(np.split(rows, ends[:-1]))

@@ -1,0 +1,159 @@
+"""What was found, written down as a `Discovery`: equations, errors, front, history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .discovery import Discovery, FittedTrajectory
+from .equations import Equations
+from .refinement import Refined
+from .selection import Selection
+from .sparse import combine
+
+__all__ = ["report_refined", "report_selection"]
+
+Array = NDArray[np.float64]
+
+CLOSE = 6.0
+"""Scores within this of the best are reported as alternatives."""
+
+
+def report_selection(selection: Selection) -> Discovery:
+    """Write down the regression's choice."""
+    fits = selection.fits
+    front = combine([fit.search for fit in fits], [fit.normal.n_rows for fit in fits])
+    systems = []
+    for supports in front.supports:
+        coef = np.zeros(selection.coef.shape)
+        for v, (fit, support) in enumerate(zip(fits, supports, strict=True)):
+            coef[v, list(support)] = fit.normal.solve(support)
+        systems.append(selection.library.equations(selection.expand(coef)))
+    coef = selection.expand(selection.coef)
+    equations = selection.library.equations(coef)
+    return Discovery(
+        equations=equations,
+        terms=selection.library.names,
+        coef=coef,
+        coef_std=selection.expand(selection.coef_std),
+        pareto_front=_front_frame(
+            systems,
+            [sum(map(len, supports)) for supports in front.supports],
+            front.losses,
+            front.scores,
+            front.selected,
+        ),
+        noise_std=selection.denoised.noise_std,
+        solution=_solution(selection, equations, selection.states),
+        history=_history(selection, selection.denoised.noise_std, selection.chi2, coef),
+        converged=True,
+        extras={"chi2_": selection.chi2, "alternatives_": _alternatives([equations], [0.0])},
+    )
+
+
+def report_refined(selection: Selection, refined: Refined) -> Discovery:
+    """Write down the joint fit's choice."""
+    library = selection.library
+    coef = selection.expand(refined.coef)
+    equations = library.equations(coef)
+    front = refined.front()
+    close = refined.alternatives(CLOSE)
+    return Discovery(
+        equations=equations,
+        terms=library.names,
+        coef=coef,
+        coef_std=selection.expand(refined.coef_std),
+        pareto_front=_front_frame(
+            [library.equations(selection.expand(row.coef)) for row in front],
+            [row.n_terms for row in front],
+            [row.loss for row in front],
+            [row.score for row in front],
+            next(i for i, row in enumerate(front) if row.selected),
+        ),
+        noise_std=refined.noise_std,
+        solution=_solution(selection, equations, refined.states),
+        history=_history(selection, refined.noise_std, refined.chi2, coef).assign(
+            systems_fitted=refined.n_fitted, refinement_seconds=refined.seconds
+        ),
+        converged=refined.converged,
+        extras={
+            "chi2_": refined.chi2,
+            "alternatives_": _alternatives(
+                [library.equations(selection.expand(part)) for part, _ in close],
+                [score for _, score in close],
+            ),
+        },
+    )
+
+
+def _solution(
+    selection: Selection, equations: Equations, states: Sequence[Array]
+) -> tuple[FittedTrajectory, ...]:
+    rate = equations.lambdify()
+    return tuple(
+        FittedTrajectory(
+            t=run.t, X=x, derivative=rate(x, run.u) if run.u.size else rate(x), u=run.u
+        )
+        for run, x in zip(selection.trajectories, states, strict=True)
+    )
+
+
+def _history(selection: Selection, noise_std: Array, chi2: Array, coef: Array) -> pd.DataFrame:
+    """One row per state: what each stage did."""
+    return pd.DataFrame(
+        {
+            "state": selection.trajectories.state_names,
+            "noise_std": noise_std,
+            "smoothness": selection.denoised.smoothness,
+            "degrees_of_freedom": selection.denoised.freedom,
+            "drift": [fit.drift for fit in selection.fits],
+            "supports_tried": [len(fit.search.losses) for fit in selection.fits],
+            "n_terms": np.count_nonzero(coef, axis=1),
+            "chi2": chi2,
+            "smoothing_seconds": selection.seconds[0],
+            "selection_seconds": selection.seconds[1],
+        }
+    )
+
+
+def _alternatives(systems: Sequence[Equations], scores: Sequence[float]) -> pd.DataFrame:
+    """Systems with their scores above the best and their weights, the best first."""
+    behind = np.array(scores) - min(scores)
+    weights = np.exp(-0.5 * behind)
+    frame = pd.DataFrame(
+        {
+            "equation": [str(system) for system in systems],
+            "equations": list(systems),
+            "score_behind": behind,
+            "weight": weights / weights.sum(),
+        }
+    )
+    return frame.sort_values("score_behind", kind="stable", ignore_index=True)
+
+
+def _front_frame(
+    systems: Sequence[Equations],
+    n_terms: Sequence[int],
+    losses: Sequence[float],
+    scores: Sequence[float],
+    selected: int,
+) -> pd.DataFrame:
+    """PySR's columns, then ours; one row per total number of terms."""
+    safe = np.log(np.maximum(losses, 1e-300))
+    gain = np.zeros(len(losses))
+    gain[1:] = -np.diff(safe) / np.diff(n_terms)
+    return pd.DataFrame(
+        {
+            "complexity": n_terms,
+            "loss": losses,
+            "score": gain,
+            "equation": [str(system) for system in systems],
+            "sympy_format": [tuple(system) for system in systems],
+            "lambda_format": [system.lambdify() for system in systems],
+            "criterion": scores,
+            "selected": np.arange(len(systems)) == selected,
+        }
+    )
