@@ -21,7 +21,7 @@ from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus
 
-__all__ = ["attach_gradient", "solve_by_cyclic_reduction"]
+__all__ = ["attach_gradient", "once_differentiable", "solve_by_cyclic_reduction"]
 
 Array = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ class _Solve(torch.autograd.Function):
                 total = sum_to_shape(np.where(mask, part, 0.0), tuple(tensor.shape))
                 gradients.append(torch.tensor(total, dtype=tensor.dtype, device=tensor.device))
         if torch.is_grad_enabled():
-            gradients = list(_OnceDifferentiable.apply(grad_y, *inputs, *gradients))
+            gradients = once_differentiable(grad_y, inputs, gradients)
         return (*gradients, None, None, None, None)
 
 
@@ -72,6 +72,14 @@ class _OnceDifferentiable(torch.autograd.Function):
             'solve(problem, method="cyclic_reduction"), which is slower and differentiates any '
             "number of times."
         )
+
+
+def once_differentiable(grad_y: Any, inputs: Any, gradients: list[Any]) -> list[Any]:
+    """Make gradients (None where not wanted) explain themselves when they are differentiated."""
+    found = iter(
+        _OnceDifferentiable.apply(grad_y, *inputs, *(g for g in gradients if g is not None))
+    )
+    return [None if gradient is None else next(found) for gradient in gradients]
 
 
 def attach_gradient(

@@ -17,6 +17,7 @@ from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status, 
 __all__ = ["METHODS", "BackendChoice", "Solution", "select_backend", "solve"]
 
 METHODS: Mapping[str, str] = {
+    "fused": "generated CPU code for small blocks: one problem, or stretch of time, a SIMD lane",
     "sweep": "compiled sequential block Cholesky on the CPU, with refinement",
     "lapack": "LAPACK's banded Cholesky on the CPU, with refinement",
     "qr": "orthogonal factorisation of A on the CPU, for ill-conditioned problems; about 4x slower",
@@ -27,6 +28,11 @@ METHODS: Mapping[str, str] = {
 
 #: Blocks above this size are faster through LAPACK than through compiled loops.
 LARGE_BLOCK = 32
+#: Blocks up to this size are unrolled.
+FUSED_BLOCK = 12
+#: Times in the whole batch from which the generated code, compiled once for every size of block and
+#: kept on disk, is worth its compilation.
+FUSED_TIMES = 2048
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,13 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
         return BackendChoice(
             "cyclic_reduction",
             f"the tensors are on {problem.c.device}, where only torch operations run",
+        )
+    times = int(np.prod(problem.batch_shape, dtype=np.int64)) * problem.n_steps
+    if n <= FUSED_BLOCK and times >= FUSED_TIMES:
+        return BackendChoice(
+            "fused",
+            f"blocks of {n} unknowns a step at {times} times on the CPU suit generated code, "
+            "one problem or stretch of time a SIMD lane",
         )
     if n > LARGE_BLOCK:
         return BackendChoice(
@@ -168,6 +181,8 @@ def solve(
     factor: ODEOperator
     if choice.name == "cyclic_reduction":
         y, status = _solve_by_cyclic_reduction(problem)
+    elif choice.name == "fused":
+        y, status, choice = _solve_fused(problem, choice, method == "auto")
     else:
         if choice.name.startswith("mnn"):
             from gpu_solver.backends.mnn import factorize_mnn
@@ -193,6 +208,29 @@ def solve(
         solution.raise_for_status()
         warn_not_converged(solution.status != SolverStatus.NOT_CONVERGED, choice.name)
     return solution
+
+
+def _solve_fused(
+    problem: LinearODEProblem, choice: BackendChoice, orthogonal: bool
+) -> tuple[Any, NDArray[np.int64], BackendChoice]:
+    from gpu_solver.fused.backend import solve_fused
+    from gpu_solver.fused.solver import check_size
+
+    check_size(problem.n_variables, problem.order)
+    y, status, solver = solve_fused(problem, orthogonal)
+    lost, count = solver.n_orthogonal, len(status)
+    if lost == count:
+        choice = BackendChoice("qr", "fused lost digits: this problem needs A itself")
+    elif lost:
+        reason = f"{choice.reason}; {lost} of {count} problems lost digits and were solved by QR"
+        choice = BackendChoice("fused", reason)
+    batch = problem.batch_shape
+    y, status = y.reshape(*batch, *y.shape[1:]), status.reshape(batch)
+    if problem.is_torch:
+        from gpu_solver.fused.autograd import attach_fused_gradient
+
+        y = attach_fused_gradient(problem, solver, y)
+    return y, status, choice
 
 
 def _solve_by_cyclic_reduction(problem: LinearODEProblem) -> tuple[Any, NDArray[np.int64]]:

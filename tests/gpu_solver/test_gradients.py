@@ -4,7 +4,7 @@ import torch
 
 from gpu_solver import LinearODEProblem, SolverStatus, solve
 
-FAST = ["sweep", "lapack", "qr", "mnn_dense"]
+FAST = ["fused", "sweep", "lapack", "qr", "mnn_dense"]
 
 
 def tensors(oracle, seed, *, order=2, **shape):

@@ -1,0 +1,60 @@
+"""The fused solve as a torch function: it keeps the inputs and the answer, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gpu_solver.arrays import sum_to_shape
+from gpu_solver.autograd import once_differentiable
+from gpu_solver.fused.backend import FusedSolve
+from gpu_solver.problem import LinearODEProblem
+
+__all__ = ["attach_fused_gradient"]
+
+
+class _FusedSolve(torch.autograd.Function):
+    """y from (c, d, u, s), found beforehand."""
+
+    @staticmethod
+    def forward(ctx: Any, c: Any, d: Any, u: Any, s: Any, solver: FusedSolve, y: Any) -> Any:
+        answer = torch.from_numpy(y)
+        ctx.save_for_backward(c, d, u, s, answer)
+        ctx.solver = solver
+        return answer
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Any) -> Any:
+        *inputs, answer = ctx.saved_tensors
+        views = ctx.solver.views
+        shape = (views.n_problems, *answer.shape[-3:])
+        batch = tuple(answer.shape[:-3])
+        with torch.no_grad():
+            # A sum over a broadcast axis is done in float64; else the gradient is final as found.
+            dtypes = tuple(
+                str(x.dtype).removeprefix("torch.") if x.shape[:-core] == batch else "float64"
+                for x, core in zip(inputs, (4, 2, 3, 1), strict=True)
+            )
+            found = ctx.solver.gradients(
+                answer.numpy().reshape(shape),
+                grad_y.detach().double().numpy().reshape(shape),
+                tuple(ctx.needs_input_grad[:4]),
+                dtypes,
+            )
+            gradients: list[Any] = []
+            for tensor, part in zip(inputs, (found.c, found.d, found.u, found.s), strict=True):
+                if part is None:
+                    gradients.append(None)
+                    continue
+                whole = torch.from_numpy(part).reshape(*batch, *part.shape[1:])
+                total = sum_to_shape(whole, tuple(tensor.shape))
+                gradients.append(total.to(tensor.dtype))
+        if torch.is_grad_enabled():
+            gradients = once_differentiable(grad_y, inputs, gradients)
+        return (*gradients, None, None)
+
+
+def attach_fused_gradient(problem: LinearODEProblem, solver: FusedSolve, y: Any) -> Any:
+    """Make an answer (..., T, V, R+1), which no one else holds, differentiable."""
+    return _FusedSolve.apply(problem.c, problem.d, problem.u, problem.s, solver, y)

@@ -1,0 +1,186 @@
+"""Solves and gradients of a flat batch by the fused kernels: assembly, elimination, substitution.
+
+Nothing is stored but the answer: the backward pass eliminates again, which costs less than reading
+a factor back from memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_solver.fused.cache import compiled
+from gpu_solver.fused.sweeps import Sizes
+from gpu_solver.fused.threads import run_in_threads, thread_limit
+from gpu_solver.fused.views import ProblemViews, is_decoupled, one_stride
+from gpu_solver.status import SolverStatus
+
+__all__ = ["LARGEST_BLOCK", "Gradients", "check_size", "gradients_of", "solve_views"]
+
+Array = NDArray[Any]
+
+#: Unrolled code for more unknowns a step than this compiles slowly and runs no faster.
+LARGEST_BLOCK = 12
+#: Fewer times unknowns squared than this for a thread cost more to hand over than to do.
+WORK_FOR_A_THREAD = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """dl/dc, dl/dd, dl/du, dl/ds of a flat batch, or None where not asked for.
+
+    Where an input is the same at all times its gradient is summed over times.
+    """
+
+    c: Array | None
+    d: Array | None
+    u: Array | None
+    s: Array | None
+
+
+def check_size(variables: int, order: int) -> None:
+    """Raise `ValueError` if blocks are too large to unroll."""
+    n = variables * (order + 1)
+    if n > LARGEST_BLOCK:
+        raise ValueError(
+            f"method 'fused' unrolls blocks of up to {LARGEST_BLOCK} unknowns a step, got {n}; "
+            "use 'sweep' or 'lapack', or let 'auto' choose."
+        )
+
+
+def solve_views(views: ProblemViews) -> tuple[Array, NDArray[np.int64]]:
+    """Solve every problem.
+
+    Returns
+    -------
+    y : array (problems, T, V, R+1)
+        NaN for problems without an answer.
+    status : int array (problems)
+    """
+    sizes, steps = views.sizes, views.n_steps
+    y = np.empty((views.n_problems, steps, sizes.variables, sizes.order + 1))
+    plan = _Plan(views, folded=is_decoupled(views))
+    inputs = plan.inputs()
+    output = plan.describe(y, 2)
+    status = np.zeros(plan.n_lanes, dtype=np.int64)
+    module, numbers = plan.module, plan.numbers
+
+    def work(first: int, stop: int) -> None:
+        memory = np.empty(plan.workspace)
+        module.solve_groups(first, stop, inputs, output, *numbers, status, memory)
+
+    plan.run(work)
+    status = status.reshape(views.n_problems, -1).max(axis=1)
+    failed = status >= int(SolverStatus.NOT_POSITIVE_DEFINITE)
+    if failed.any():
+        y[failed] = np.nan
+    return y, status
+
+
+def gradients_of(
+    views: ProblemViews,
+    y: Array,
+    incoming: Array,
+    needs: tuple[bool, bool, bool, bool],
+    dtypes: tuple[Any, Any, Any, Any],
+) -> Gradients:
+    """Gradients from the answer y and dl/dy.
+
+    ``needs`` and ``dtypes`` are those of c, d, u, s. Problems without an answer get zeros.
+    """
+    # c's zeros have gradients too, so variables stay together if those are wanted.
+    plan = _Plan(views, folded=not needs[0] and is_decoupled(views))
+    shapes = (views.c.shape, views.d.shape, views.u.shape, views.s.shape)
+    found = [
+        np.empty(shape, dtype=dtype) if need else None
+        for shape, dtype, need in zip(shapes, dtypes, needs, strict=True)
+    ]
+    inputs = plan.inputs(base=incoming, y=y)
+    dc, dd, du, ds = found
+    steps_apart = ds
+    if plan.folded and ds is not None:
+        steps_apart = np.empty((views.n_problems, views.sizes.variables, ds.shape[1]))
+    outputs = np.array(
+        [
+            plan.describe(dc, None),
+            plan.describe(dd, 2),
+            plan.describe(du, 2),
+            plan.describe(steps_apart, 1),
+        ]
+    )
+    module, numbers = plan.module, plan.numbers
+    extra = (views.n_steps * plan.sizes.n + plan.sizes.equations + 1) * module.LANES
+
+    def work(first: int, stop: int) -> None:
+        memory = np.empty(plan.workspace + extra)
+        module.adjoint_groups(first, stop, inputs, outputs, *numbers, memory)
+
+    plan.run(work)
+    if ds is not None and steps_apart is not None and plan.folded:
+        ds = steps_apart.sum(axis=1).astype(ds.dtype, copy=False)
+    failed = np.isnan(y[:, 0, 0, 0])
+    if failed.any():
+        for part in (dc, dd, du, ds):
+            if part is not None:
+                part[failed] = 0.0
+    return Gradients(dc, dd, du, ds)
+
+
+class _Plan:
+    """How a flat batch is laid out over lanes."""
+
+    def __init__(self, views: ProblemViews, folded: bool) -> None:
+        self.views, self.folded = views, folded
+        self.parts = views.sizes.variables if folded else 1
+        self.sizes = Sizes(1, views.sizes.order, 1) if folded else views.sizes
+        self.n_lanes = views.n_problems * self.parts
+        sizes, initial = self.sizes, views.u.shape[1:]
+        self.module = compiled(sizes.variables, sizes.order, sizes.equations)
+        entries = sizes.variables * initial[2]
+        self.numbers = (views.n_steps, self.n_lanes, initial[0], entries, initial[2])
+        rows = self.module.workspace(views.n_steps, initial[0], entries)
+        self.workspace = rows + self.module.LANES
+
+    def describe(self, array: Array | None, variable_axis: int | None) -> NDArray[np.int64]:
+        """Descriptor of an array whose entries are one stride apart, or by variable if folded."""
+        descriptor = self.module.memory.descriptor
+        if array is None:
+            return np.array(descriptor(None), dtype=np.int64)
+        if self.folded and variable_axis is not None:
+            flat = array[..., None] if array.ndim == 3 else array
+            return np.array(descriptor(flat, variable_axis), dtype=np.int64)
+        if array.ndim == 2:
+            return np.array(descriptor(array[..., None]), dtype=np.int64)
+        return np.array(descriptor(one_stride(array)), dtype=np.int64)
+
+    def inputs(self, base: Array | None = None, y: Array | None = None) -> NDArray[np.int64]:
+        """Descriptors of all inputs; what they describe lives in the views, or in ``self.kept``."""
+        views = self.views
+        c = np.diagonal(views.c, axis1=2, axis2=3).swapaxes(2, 3) if self.folded else views.c
+        arrays = [c, views.d, base, None, views.governing, views.smooth, views.initial, views.u, y]
+        if not self.folded:
+            arrays = [None if a is None else one_stride(a) for a in arrays]
+        self.kept = arrays
+        rows = [self.describe(array, 2) for array in arrays]
+        for row, array in zip(rows, arrays, strict=True):
+            if array is not None and array.strides[1] == 0:
+                row[5] = 1  # the same at all times, whatever its shape says
+        rows[3] = self._steps()
+        return np.array(rows)
+
+    def _steps(self) -> NDArray[np.int64]:
+        s = self.views.s
+        row = np.array(self.module.memory.descriptor(s[..., None]), dtype=np.int64)
+        row[5] = 1 if s.strides[1] == 0 else row[5]
+        row[6] = self.parts  # all variables of a problem have its steps
+        return row
+
+    def run(self, work: Any) -> None:
+        """Do all groups of lanes, on as many threads as it is worth."""
+        lanes = self.module.LANES
+        groups = (self.n_lanes + lanes - 1) // lanes
+        amount = groups * self.views.n_steps * self.sizes.n**2
+        run_in_threads(work, groups, min(thread_limit(), 1 + amount // WORK_FOR_A_THREAD))

@@ -1,0 +1,106 @@
+"""A problem's arrays as the fused kernels take them: views (problems, times, ...), not copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_solver.arrays import to_numpy
+from gpu_solver.fused.sweeps import Sizes
+from gpu_solver.problem import LinearODEProblem
+
+__all__ = ["ProblemViews", "is_decoupled", "one_stride", "views_of"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ProblemViews:
+    """Arrays (problems, times or 1, V, ...) of a flat batch, and the sizes they belong to.
+
+    ``c`` (B, T or 1, Q, V, R+1), ``d`` (B, T or 1, Q), ``s`` (B, T-1 or 1), ``u`` and ``initial``
+    (B, T_init, V, R_init+1), ``governing`` (B, T or 1, Q), ``smooth`` (B, T-1 or 1, V, R+1). The
+    last three are squared weights.
+    """
+
+    c: Array
+    d: Array
+    u: Array
+    s: Array
+    governing: Array
+    initial: Array
+    smooth: Array
+    sizes: Sizes
+    n_steps: int
+
+    @property
+    def n_problems(self) -> int:
+        """Problems of the flat batch."""
+        return int(self.c.shape[0])
+
+
+def views_of(problem: LinearODEProblem) -> ProblemViews:
+    """Flatten the batch axes of a problem on the CPU, copying only where numpy has to."""
+    batch = problem.batch_shape
+    steps, equations = problem.n_steps, problem.n_equations
+    variables, size = problem.n_variables, problem.order + 1
+    initial_core = tuple(problem.u.shape[-3:])
+
+    def weight(value: Array, core: tuple[int, ...]) -> Array:
+        value = np.square(value).reshape((1,) * max(len(core) - value.ndim, 0) + value.shape)
+        rows = value.shape[-len(core)]
+        return _flat(_broadcast_core(value, (rows, *core[1:])), batch, len(core))
+
+    return ProblemViews(
+        c=_flat(to_numpy(problem.c), batch, 4),
+        d=_flat(to_numpy(problem.d), batch, 2),
+        u=_flat(to_numpy(problem.u), batch, 3),
+        s=_flat(to_numpy(problem.s), batch, 1),
+        governing=weight(problem.weight_governing, (steps, equations)),
+        initial=weight(problem.weight_initial, initial_core),
+        smooth=weight(problem.weight_smooth, (steps - 1, variables, size)),
+        sizes=Sizes(variables, size - 1, equations),
+        n_steps=steps,
+    )
+
+
+def _broadcast_core(value: Array, core: tuple[int, ...]) -> Array:
+    return np.broadcast_to(value, value.shape[: -len(core)] + core)
+
+
+def _flat(value: Array, batch: tuple[int, ...], core: int) -> Array:
+    """Batch axes folded into one, as a view where they are all there or all missing."""
+    mine, rest = value.shape[:-core], value.shape[-core:]
+    count = int(np.prod(batch, dtype=np.int64))
+    if all(size == 1 for size in mine):
+        return np.broadcast_to(value.reshape(rest), (count, *rest))
+    return np.require(np.broadcast_to(value, batch + rest).reshape(count, *rest), None, "A")
+
+
+def is_decoupled(views: ProblemViews) -> bool:
+    """Whether equation q has coefficients of variable q only, so that variables are problems."""
+    sizes = views.sizes
+    if sizes.variables == 1 or sizes.equations != sizes.variables:
+        return False
+    other = ~np.eye(sizes.variables, dtype=bool)
+    if views.c[0, 0][other].any():  # the usual case, told by a glance
+        return False
+    same = views.c if views.c.strides[0] else views.c[:1]
+    pairs = zip(*np.nonzero(other), strict=True)
+    return not any((same[:, :, q, v] != 0).any() for q, v in pairs)
+
+
+def one_stride(array: Array) -> Array:
+    """The array as (problems, times, entries): a view, or a copy where entries lie unevenly.
+
+    Axes along which the array repeats itself stay repeated in a copy.
+    """
+    if array.ndim == 3:
+        return array
+    lead = array.shape[:2]
+    once = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides[:2])]
+    flat = once.reshape(*once.shape[:2], -1)
+    return np.broadcast_to(flat, (*lead, flat.shape[2]))
