@@ -11,6 +11,9 @@ import numpy as np
 
 __all__ = ["Ratio", "Timing", "interleave", "ratio", "seconds"]
 
+#: A first run longer than this, in seconds, was slow for another reason than compilation.
+COMPILING = 10.0
+
 
 def seconds(step: Callable[[], object]) -> float:
     """Run once; return wall time in seconds."""
@@ -69,7 +72,7 @@ def interleave(
         is left out of the rounds: one run is its result.
     known : mapping of str to float, optional
         Seconds that a first run took, for candidates that need no other warming up. One that took
-        longer than ``budget`` is not run again.
+        longer than ``budget`` and ten seconds, so that it was not compiling, is not run again.
     max_rounds, min_rounds : int
         Bounds on the number of rounds.
 
@@ -82,7 +85,7 @@ def interleave(
         warm_up = (known or {}).get(name)
         if warm_up is None:
             warm_up = seconds(step)
-        first[name] = warm_up if warm_up > budget else seconds(step)
+        first[name] = warm_up if warm_up > max(budget, COMPILING) else seconds(step)
     fast = [name for name in steps if first[name] <= budget / 2]
     runs: dict[str, list[float]] = {name: [] for name in fast}
     start = time.perf_counter()

@@ -155,8 +155,9 @@ def _validation_table(validation: Iterable[Mapping[str, Any]]) -> str:
             "–",
             "–",
         ]
-        rows.append([row["ode"], row["preset"], row["method"], row.get("used", "–"), *mse])
-    return _table(["ODE", "preset", "method", "used", "MSE y", "MSE y'", "MSE y''"], rows)
+        used = row.get("used", "–") + (" (not converged)" if row.get("status") == 5 else "")
+        rows.append([row["ode"], row["preset"], used, *mse])
+    return _table(["ODE", "preset", "method", "MSE y", "MSE y'", "MSE y''"], rows)
 
 
 def _first_call_table(first: Iterable[Mapping[str, Any]]) -> str:
@@ -203,10 +204,11 @@ def draw(results: Mapping[str, Any], path: str | Path) -> None:
         left.plot(
             *zip(*points, strict=True), label=name, linestyle="--" if dashed else "-", **style
         )
-    left.set(xscale="log", yscale="log", xlabel="steps T", ylabel="forward + backward [s]")
+    left.set(xlabel="steps T", ylabel="forward + backward [s]")
     left.set_title("One sequence")
     left.grid(alpha=0.3)
     if lines:
+        left.set(xscale="log", yscale="log")
         left.legend(fontsize=7)
     others = [report for report in reports if report["case"]["group"] != "sequence"]
     for name, marker in (("auto", "o"), ("best", "s"), ("published", "^"), ("roofline", "|")):
@@ -223,9 +225,10 @@ def draw(results: Mapping[str, Any], path: str | Path) -> None:
         right.scatter(values, places, marker=marker, s=60, label=label, **hollow)
     right.set_yticks(range(len(others)), [report["name"] for report in others])
     right.invert_yaxis()
-    right.set(xscale="log", xlabel="forward + backward [s]")
+    right.set(xlabel="forward + backward [s]")
     right.set_title("Batches (problems, T)")
     right.grid(alpha=0.3)
     if others:
+        right.set(xscale="log")
         right.legend(fontsize=7)
     figure.savefig(path, dpi=110)
