@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_solver import BlockTridiagonal
+from gpu_solver import BlockTridiagonal, BlockTridiagonalFactor
 
 from .libraries import BoundLibrary
 from .sparse import NormalEquations
@@ -28,7 +28,7 @@ __all__ = ["JointFit", "JointProblem", "Record"]
 
 Array = NDArray[np.float64]
 
-LINK_SCHEDULE = (1.0, 0.1, 0.01)
+LINK_LEVELS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Standard deviation q of the links in units of the noise; loose first: far starts converge."""
 
 SUBSTEP_SHARE = 0.3
@@ -65,15 +65,23 @@ class JointFit:
     ----------
     coef : ndarray of shape (V, K)
     states : tuple of ndarray of shape (n, V)
-    cost : float
-        J with the tightest links.
+    costs : ndarray of shape (V,)
+        J by state: its data and its links.
+    level : float
+        q in units of the noise.
     converged : bool
     """
 
     coef: Array
     states: tuple[Array, ...]
-    cost: float
+    costs: Array
+    level: float
     converged: bool
+
+    @property
+    def cost(self) -> float:
+        """J; infinite where the equations could not be fitted."""
+        return float(self.costs.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +92,7 @@ class _Linearised:
     gradient: Array  # (k,)
     response: list[Array]  # per run (n, V, k): d states / d coefficients
     shift: list[Array]  # per run (n, V): states' own step
+    factors: list[BlockTridiagonalFactor]  # per run, of the states' normal matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +193,7 @@ class JointProblem:
         self, choices: Sequence[int], coef: Array, states: Sequence[Array]
     ) -> JointProblem:
         """Take the fewest substeps whose error, by doubling them, is small against the links."""
-        tight = LINK_SCHEDULE[-1] * self.link_std
+        tight = LINK_LEVELS[-1] * self.link_std
         for count in choices[:-1]:
             squared = np.zeros(len(coef))
             with np.errstate(all="ignore"):
@@ -200,15 +209,18 @@ class JointProblem:
     # --- noise
 
     def _residuals(self, fit: JointFit) -> tuple[Array, Array, Array]:
-        """Per state: weighted and plain sums of squared residuals, and degrees of freedom."""
+        """Per state: weighted and plain sums of squared residuals, and degrees of freedom left."""
         weighted, plain, count = (np.zeros(len(fit.coef)) for _ in range(3))
-        for record, y in zip(self.records, fit.states, strict=True):
-            seen = record.precision > 0
+        local = self.linearise(
+            fit.coef, fit.states, fit.level * self.link_std, np.empty(0, dtype=np.intp)
+        )
+        for record, y, factor in zip(self.records, fit.states, local.factors, strict=True):
             squared = (record.x - y) ** 2
             weighted += (record.precision * squared).sum(axis=0)
-            plain += np.where(seen, squared, 0.0).sum(axis=0)
-            count += seen.sum(axis=0)
-        freedom = count - (fit.coef != 0).sum(axis=1) - len(self.records)
+            plain += np.where(record.precision > 0, squared, 0.0).sum(axis=0)
+            variance = np.diagonal(factor.selected_inverse()[0], axis1=1, axis2=2)
+            count += ((record.precision > 0) - record.precision * variance).sum(axis=0)
+        freedom = count - (fit.coef != 0).sum(axis=1)
         return weighted, plain, np.maximum(freedom, 1.0)
 
     def noise_std(self, fit: JointFit) -> Array:
@@ -219,9 +231,9 @@ class JointProblem:
     def chi2(self, fit: JointFit) -> Array:
         """J per degree of freedom, by state."""
         weighted, _, freedom = self._residuals(fit)
-        tight = LINK_SCHEDULE[-1] * self.link_std
+        link = fit.level * self.link_std
         for record, y in zip(self.records, fit.states, strict=True):
-            weighted += (((y[1:] - self.flow(fit.coef, y, record)) / tight) ** 2).sum(axis=0)
+            weighted += (((y[1:] - self.flow(fit.coef, y, record)) / link) ** 2).sum(axis=0)
         return weighted / freedom
 
     def sharpened(self, fit: JointFit) -> JointProblem:
@@ -236,14 +248,14 @@ class JointProblem:
 
     # --- objective
 
-    def cost(self, coef: Array, states: Sequence[Array], link: Array) -> float:
-        """J; infinite where the flow is not finite."""
-        total = 0.0
+    def costs(self, coef: Array, states: Sequence[Array], link: Array) -> Array:
+        """J by state, shape (V,); infinite where the flow is not finite."""
+        total = np.zeros(len(coef))
         with np.errstate(all="ignore"):
             for record, y in zip(self.records, states, strict=True):
-                total += float((record.precision * (record.x - y) ** 2).sum())
-                total += float((((y[1:] - self.flow(coef, y, record)) / link) ** 2).sum())
-        return total if np.isfinite(total) else np.inf
+                total += (record.precision * (record.x - y) ** 2).sum(axis=0)
+                total += (((y[1:] - self.flow(coef, y, record)) / link) ** 2).sum(axis=0)
+        return total if np.isfinite(total).all() else np.full(len(coef), np.inf)
 
     def linearise(
         self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
@@ -251,7 +263,7 @@ class JointProblem:
         """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
         k = len(columns)
         schur, gradient = np.zeros((k, k)), np.zeros(k)
-        response, shift = [], []
+        response, shift, factors = [], [], []
         tight = 1.0 / link**2
         for record, y in zip(self.records, states, strict=True):
             with np.errstate(all="ignore"):
@@ -284,16 +296,12 @@ class JointProblem:
             gradient += heavy.T @ gap.ravel() - border.T @ flat[:, k]
             response.append(-solved[..., :k])
             shift.append(solved[..., k])
-        return _Linearised(0.5 * (schur + schur.T), gradient, response, shift)
+            factors.append(factor)
+        return _Linearised(0.5 * (schur + schur.T), gradient, response, shift, factors)
 
     # --- fit
 
-    def fit(
-        self,
-        coef: Array,
-        states: Sequence[Array],
-        schedule: Sequence[float] = LINK_SCHEDULE,
-    ) -> JointFit:
+    def fit(self, coef: Array, states: Sequence[Array], levels: Sequence[float]) -> JointFit:
         """Minimise J over the states and the nonzero coefficients of ``coef``.
 
         Parameters
@@ -302,55 +310,95 @@ class JointProblem:
             Start; zeros stay zero.
         states : sequence of ndarray of shape (n, V)
             Start.
-        schedule : sequence of float
-            Values of q in units of the noise, one after the other.
+        levels : sequence of float
+            Values of q in units of the noise, one after the other; the last is the objective's.
         """
-        columns = np.flatnonzero(coef)
-        states = tuple(states)
-        cost, converged = np.inf, False
-        for level in schedule:
-            link = level * self.link_std
-            cost = self.cost(coef, states, link)
-            damping, converged = 0.0, False
-            for _ in range(MAX_STEPS):
-                try:
-                    local = self.linearise(coef, states, link, columns)
-                except FloatingPointError:
-                    return JointFit(coef, states, np.inf, False)
-                scale = np.diagonal(local.schur)
-                while True:
-                    step = _solve_damped(local.schur, scale, local.gradient, damping)
-                    trial_coef = coef.copy()
-                    trial_coef.flat[columns] += step
-                    trial = tuple(
-                        y + shift + response @ step
-                        for y, shift, response in zip(
-                            states, local.shift, local.response, strict=True
-                        )
-                    )
-                    trial_cost = self.cost(trial_coef, trial, link)
-                    if trial_cost <= cost or damping > 1e4:
-                        break
-                    damping = max(10.0 * damping, 1e-3)
-                if trial_cost > cost:
-                    break
-                gain = cost - trial_cost
-                coef, states, cost = trial_coef, trial, trial_cost
-                damping = 0.1 * damping if damping > 1e-6 else 0.0
-                if gain < TOLERANCE + 1e-6 * cost:
-                    converged = True
-                    break
-        return JointFit(coef, states, cost, converged)
+        found = JointFit(coef, tuple(states), np.full(len(coef), np.inf), levels[0], False)
+        for level in levels:
+            found = self._minimise(found, level)
+            if not np.isfinite(found.cost):
+                break
+        return found
 
-    def normal_equations(
-        self, fit: JointFit, columns: NDArray[np.intp], level: float = LINK_SCHEDULE[-1]
-    ) -> NormalEquations:
+    def _minimise(self, start: JointFit, level: float) -> JointFit:
+        link = level * self.link_std
+        coef, states = start.coef, start.states
+        columns = np.flatnonzero(coef)
+        costs = self.costs(coef, states, link)
+        damping, converged = 0.0, False
+        for _ in range(MAX_STEPS):
+            try:
+                local = self.linearise(coef, states, link, columns)
+            except FloatingPointError:
+                return JointFit(coef, states, np.full(len(coef), np.inf), level, False)
+            scale = np.diagonal(local.schur)
+            while True:
+                step = _solve_damped(local.schur, scale, local.gradient, damping)
+                trial_coef = coef.copy()
+                trial_coef.flat[columns] += step
+                trial = tuple(
+                    y + shift + response @ step
+                    for y, shift, response in zip(states, local.shift, local.response, strict=True)
+                )
+                trial_costs = self.costs(trial_coef, trial, link)
+                if trial_costs.sum() <= costs.sum() or damping > 1e4:
+                    break
+                damping = max(10.0 * damping, 1e-3)
+            if trial_costs.sum() > costs.sum():
+                break
+            gain = float(costs.sum() - trial_costs.sum())
+            coef, states, costs = trial_coef, trial, trial_costs
+            damping = 0.1 * damping if damping > 1e-6 else 0.0
+            if gain < TOLERANCE + 1e-6 * costs.sum():
+                converged = True
+                break
+        return JointFit(coef, states, costs, level, converged)
+
+    def likeliest_level(
+        self, coef: Array, states: Sequence[Array]
+    ) -> tuple[JointFit, dict[float, float]]:
+        """Fit at every level and take that of the greatest evidence.
+
+        The evidence of q is the likelihood of the data with the states integrated out (Laplace):
+        J + log det M + log det of the links' covariance. Laws that hold exactly have tight links;
+        records of something that the equations only roughly describe have loose ones, and their
+        selection then asks for more.
+
+        Returns
+        -------
+        fit : JointFit
+            At the best level; infinite cost if none could be fitted.
+        evidence : dict
+            -2 log evidence by level.
+        """
+        found = JointFit(coef, tuple(states), np.full(len(coef), np.inf), LINK_LEVELS[0], False)
+        best, evidence = found, dict[float, float]()
+        for level in LINK_LEVELS:
+            found = self._minimise(found, level)
+            if not np.isfinite(found.cost):
+                break
+            evidence[level] = self._evidence(found)
+            if evidence[level] <= min(evidence.values()):
+                best = found
+        return best, evidence
+
+    def _evidence(self, fit: JointFit) -> float:
+        link = fit.level * self.link_std
+        try:
+            local = self.linearise(fit.coef, fit.states, link, np.empty(0, dtype=np.intp))
+        except FloatingPointError:
+            return np.inf
+        links = sum(len(record.steps) for record in self.records)
+        states = sum(float(factor.log_determinant()) for factor in local.factors)
+        return fit.cost + states + 2.0 * links * float(np.log(link).sum())
+
+    def normal_equations(self, fit: JointFit, columns: NDArray[np.intp]) -> NormalEquations:
         """J as a quadratic in chosen coefficients (flattened (V, K)), states eliminated.
 
         Exact to second order at ``fit``: losses of supports that contain or nearly contain the
         fitted one are those of a full fit, others are estimates.
         """
-        local = self.linearise(fit.coef, fit.states, level * self.link_std, columns)
+        local = self.linearise(fit.coef, fit.states, fit.level * self.link_std, columns)
         now = fit.coef.ravel()[columns]
         moment = local.gradient + local.schur @ now
         energy = fit.cost + float(now @ (2.0 * local.gradient + local.schur @ now))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .joint import LINK_SCHEDULE, JointFit, JointProblem, Record
+from .joint import LINK_LEVELS, JointFit, JointProblem, Record
 from .selection import Selection
 from .sparse import NormalEquations, search_subsets
 from .sparse.criterion import deviance
@@ -62,6 +62,8 @@ class Refined:
     noise_std, chi2 : ndarray of shape (V,)
         Noise of the measurements, and the fit's J per measurement in units of the noise that the
         smoother saw: well above 1 if the equations miss something.
+    link_level : float
+        Standard deviation of the links in units of the noise.
     converged : bool
     n_fitted : int
         Systems fitted.
@@ -73,6 +75,7 @@ class Refined:
     states: tuple[Array, ...]
     noise_std: Array
     chi2: Array
+    link_level: float
     converged: bool
     n_fitted: int
     seconds: float
@@ -118,11 +121,15 @@ class _Sweep:
 
     problem: JointProblem
     columns: NDArray[np.intp]
-    charges: Array
+    criterion: _JointCriterion
     fits: dict[Support, JointFit]
     normal: NormalEquations
     estimates: dict[Support, float]
     chosen: Support
+
+    @property
+    def charges(self) -> Array:
+        return self.criterion.values
 
     def score(self, support: Support) -> float:
         fit = self.fits[support]
@@ -169,7 +176,7 @@ def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) ->
     columns = _columns(selection)
     charges = np.tile(selection.criterion.charges(problem.n_rows), len(coef))[columns]
     searched = searched.with_substeps(SUBSTEPS, coef, start)
-    best = searched.fit(coef, start)
+    best, _ = searched.likeliest_level(coef, start)
     if not np.isfinite(best.cost):
         return None
     n_fitted = 1
@@ -177,20 +184,23 @@ def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) ->
         sharper = searched if known_noise else searched.sharpened(best)
         change = float(np.max(searched.link_std / sharper.link_std))
         searched = sharper.with_substeps(SUBSTEPS, best.coef, best.states)
-        sweep = _search(searched, best, columns, charges, max_terms)
+        level = best.level
+        best, _ = searched.likeliest_level(best.coef, best.states)
+        if not np.isfinite(best.cost):
+            return None
+        sweep = _search(searched, best, columns, _JointCriterion(charges), max_terms)
         n_fitted += len(sweep.fits)
         moved = sweep.chosen != _support_of(best, columns)
         best = sweep.fits[sweep.chosen]
-        if not moved and change < 1.1:
+        if not moved and change < 1.1 and best.level == level:
             break
-    if searched.records is not problem.records and problem.n_nodes > SEARCH_NODES:
+    whole, final = searched, best
+    if problem.n_nodes > SEARCH_NODES:
         whole = replace(problem, substeps=searched.substeps)
-        final = whole.fit(best.coef, states)
+        final = whole.fit(best.coef, states, _levels_to(best.level))
         if not known_noise and np.isfinite(final.cost):
             whole = whole.sharpened(final)
-            final = whole.fit(final.coef, final.states, LINK_SCHEDULE[-1:])
-    else:
-        whole, final = searched, best
+            final = whole.fit(final.coef, final.states, (best.level,))
     if not np.isfinite(final.cost):
         return None
     active = np.flatnonzero(final.coef)
@@ -204,7 +214,8 @@ def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) ->
         coef_std=coef_std.reshape(coef.shape),
         states=_joined(selection, final.states),
         noise_std=whole.noise_std(final),
-        chi2=replace(problem, substeps=whole.substeps).chi2(final),
+        chi2=_tight_chi2(replace(problem, substeps=whole.substeps), final),
+        link_level=final.level,
         converged=final.converged,
         n_fitted=n_fitted,
         seconds=time.perf_counter() - began,
@@ -216,17 +227,16 @@ def _search(
     problem: JointProblem,
     best: JointFit,
     columns: NDArray[np.intp],
-    charges: Array,
+    criterion: _JointCriterion,
     max_terms: int | None,
 ) -> _Sweep:
-    criterion = _Charges(charges)
     chosen = _support_of(best, columns)
-    start = problem.fit(best.coef, best.states, LINK_SCHEDULE[1:])
-    fits = {chosen: start if np.isfinite(start.cost) else best}
+    fits = {chosen: best}
+    levels = [level for level in _levels_to(best.level) if level <= max(0.1, best.level)]
     for _ in range(MAX_MOVES):
         normal = problem.normal_equations(fits[chosen], columns)
         search = search_subsets(normal, criterion, range(len(columns)), starts=[chosen])
-        sweep = _Sweep(problem, columns, charges, fits, normal, search.losses, chosen)
+        sweep = _Sweep(problem, columns, criterion, fits, normal, search.losses, chosen)
         incumbent = sweep.score(chosen)
         fresh = sorted(
             (
@@ -239,9 +249,7 @@ def _search(
         for support in fresh[:PROPOSALS]:
             if search.scores[support] > incumbent + HOPELESS:
                 break
-            fits[support] = problem.fit(
-                sweep.coef_of(support), fits[sweep.chosen].states, LINK_SCHEDULE[1:]
-            )
+            fits[support] = problem.fit(sweep.coef_of(support), fits[sweep.chosen].states, levels)
         moved = min(fits, key=sweep.score)
         if sweep.score(moved) >= incumbent - 1e-6:
             return sweep
@@ -249,9 +257,23 @@ def _search(
     return replace(sweep, chosen=chosen)
 
 
+def _levels_to(level: float) -> list[float]:
+    """Every other level down to one: the way a new start is annealed."""
+    return [*(one for one in LINK_LEVELS[::2] if one > level), level]
+
+
+def _tight_chi2(problem: JointProblem, fit: JointFit) -> Array:
+    """J per degree of freedom of the equations as exact laws, in units of the smoother's noise."""
+    tight = LINK_LEVELS[-1]
+    exact = fit if fit.level == tight else problem.fit(fit.coef, fit.states, _levels_to(tight))
+    if not np.isfinite(exact.cost):
+        return np.full(len(fit.coef), np.inf)
+    return problem.chi2(exact)
+
+
 @dataclass(frozen=True, eq=False)
-class _Charges:
-    """Charges of flattened coefficients, in the place of a criterion."""
+class _JointCriterion:
+    """Charges of flattened coefficients."""
 
     values: Array
 

@@ -76,7 +76,9 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
         noise_std=refined.noise_std,
         solution=_solution(selection, equations, refined.states),
         history=_history(selection, refined.noise_std, refined.chi2, coef).assign(
-            systems_fitted=refined.n_fitted, refinement_seconds=refined.seconds
+            link_level=refined.link_level,
+            systems_fitted=refined.n_fitted,
+            refinement_seconds=refined.seconds,
         ),
         converged=refined.converged,
         extras={
