@@ -22,24 +22,26 @@ from typing import Any
 __all__ = ["cache_directory", "compiled"]
 
 VARIABLE = "GPU_SOLVER_CACHE_DIR"
-_SOURCES = ("trace.py", "sweeps.py", "emit.py", "memory.py", "loops.py")
+_PREFIX = "_gpu_solver_"
+_SOURCES = ("trace.py", "sweeps.py", "emit.py", "memory.py", "loops.py", "segments.py")
 _lock = threading.Lock()
-_modules: dict[tuple[int, int, int], Any] = {}
+_modules: dict[tuple[str, int, int, int], Any] = {}
 
 
-def compiled(variables: int, order: int, equations: int) -> Any:
-    """Return the module of `gpu_solver.fused.loops` for these sizes; compiled when first used."""
-    key = (variables, order, equations)
+def compiled(variables: int, order: int, equations: int, source: str = "loops") -> Any:
+    """Return the module of that source for these sizes; it compiles when first used.
+
+    ``source`` is "loops" or "segments", whose modules are `gpu_solver.fused.loops` and
+    `gpu_solver.fused.segments` for the smallest size.
+    """
+    sizes = (variables, order, equations)
     with _lock:
-        if key not in _modules:
-            _modules[key] = _load(key)
-        return _modules[key]
-
-
-def is_ready(variables: int, order: int, equations: int) -> bool:
-    """Whether the kernels of these sizes were used before, in this process or on this disk."""
-    key = (variables, order, equations)
-    return key in _modules or _path(key).exists()
+        for each in ("loops", "segments"):  # segments are made of loops
+            if (each, *sizes) not in _modules:
+                _modules[each, *sizes] = _load(each, sizes)
+            if each == source:
+                break
+        return _modules[source, *sizes]
 
 
 @cache
@@ -55,18 +57,17 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def _path(key: tuple[int, int, int]) -> Path:
-    name = "_".join(map(str, ("loops", *key, _fingerprint())))
-    return cache_directory() / f"{name}.py"
-
-
-def _load(key: tuple[int, int, int]) -> Any:
-    path = _path(key)
-    text = (Path(__file__).parent / "loops.py").read_text()
-    text = text.replace("SIZES = (1, 2, 1)", f"SIZES = {key}")
+def _load(source: str, sizes: tuple[int, int, int]) -> Any:
+    suffix = "_".join(map(str, (*sizes, _fingerprint())))
+    path = cache_directory() / f"{source}_{suffix}.py"
+    text = (Path(__file__).parent / f"{source}.py").read_text()
+    text = text.replace("SIZES = (1, 2, 1)", f"SIZES = {sizes}")
+    text = text.replace(
+        "from gpu_solver.fused.loops import", f"from {_PREFIX}loops_{suffix} import"
+    )
     if not path.exists() or path.read_text() != text:
         _write(path, text)
-    name = f"_gpu_solver_{path.stem}"
+    name = f"{_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load the generated kernels from {path}.")

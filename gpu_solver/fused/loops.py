@@ -292,7 +292,7 @@ def adjoint_groups(first, stop, inputs, outputs, times, n_problems, initial_time
         solve_lanes(times, without, still, initial_times, entries, orders, step, codes)
         pack(inputs[Y], N, y, times, problems, starts, bad)
         # What the elimination needed is free by now: the gradients go there.
-        gradients(times, at, moves, y, outputs, problems, starts, lanes)
+        gradients(times, at, moves, y, outputs, problems, problems, starts, lanes, 0)
         if outputs[2, 0] != 0:
             for t in range(initial_times):
                 for k in range(entries):
@@ -304,8 +304,11 @@ def adjoint_groups(first, stop, inputs, outputs, times, n_problems, initial_time
 
 
 @njit(**options)
-def gradients(times, at, moves, y, outputs, problems, starts, lanes):
-    """Gradients of c, d and s of a group whose y and g are known."""
+def gradients(times, at, moves, y, outputs, problems, rows, starts, lanes, first):  # fmt: skip
+    """Gradients of c, d and s of a group whose y and g are known, from local time ``first`` on.
+
+    ``rows`` says where each lane's sums over time go.
+    """
     c, d, _, s, governing, smooth, _, _, g, lower, _, _, _, state = at
     move_c, move_d, _, move_s, move_governing, move_smooth = moves
     dc, dd = lower, lower + times * Q * N * ROW
@@ -320,7 +323,7 @@ def gradients(times, at, moves, y, outputs, problems, starts, lanes):
     move_dd = 0 if sum_d else Q * ROW
     move_ds = 0 if sum_s else ROW
     if outputs[0, 0] != 0 or outputs[1, 0] != 0:
-        for t in range(times):
+        for t in range(first, times):
             gradient(c + t * move_c, governing + t * move_governing, d + t * move_d,
                      y + t * N * ROW, g + t * N * ROW, dc + t * move_dc,
                      dd + t * move_dd)  # fmt: skip
@@ -335,12 +338,14 @@ def gradients(times, at, moves, y, outputs, problems, starts, lanes):
                           ds + t * move_ds)  # fmt: skip
             if sum_s:
                 accumulate(total_s, ds, 1)
-    if outputs[0, 0] != 0:
-        unpack(outputs[0], Q * N, total_c if sum_c else dc, 0, 1 if sum_c else times, problems,
-               starts, lanes)  # fmt: skip
-    if outputs[1, 0] != 0:
-        unpack(outputs[1], Q, total_d if sum_d else dd, 0, 1 if sum_d else times, problems,
-               starts, lanes)  # fmt: skip
-    if outputs[3, 0] != 0:
-        unpack(outputs[3], 1, total_s if sum_s else ds, 0, 1 if sum_s else times - 1, problems,
-               starts, lanes)  # fmt: skip
+    for k in range(4):
+        if k == 2 or outputs[k, 0] == 0:
+            continue
+        count = (Q * N, Q, 0, 1)[k]
+        if (sum_c, sum_d, False, sum_s)[k]:
+            unpack(
+                outputs[k], count, (total_c, total_d, 0, total_s)[k], 0, 1, rows, starts * 0, lanes
+            )
+        else:
+            begin, end = (0, times - 1) if k == 3 else (first, times)
+            unpack(outputs[k], count, (dc, dd, 0, ds)[k], begin, end, problems, starts, lanes)

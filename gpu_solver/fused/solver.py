@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.fused.cache import compiled
+from gpu_solver.fused.partition import gradients_by_segments, solve_by_segments
 from gpu_solver.fused.sweeps import Sizes
 from gpu_solver.fused.threads import run_in_threads, thread_limit
 from gpu_solver.fused.views import ProblemViews, is_decoupled, one_stride
@@ -26,6 +27,10 @@ Array = NDArray[Any]
 LARGEST_BLOCK = 12
 #: Fewer times unknowns squared than this for a thread cost more to hand over than to do.
 WORK_FOR_A_THREAD = 10_000
+#: Up to so many problems leave most lanes empty, unless their sequences are this short.
+FEW_PROBLEMS, SHORT_SEQUENCE = 3, 512
+#: Sequences longer than this do not stay in the cache as a whole.
+LONG_SEQUENCE = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +66,11 @@ def solve_views(views: ProblemViews) -> tuple[Array, NDArray[np.int64]]:
     status : int array (problems)
     """
     sizes, steps = views.sizes, views.n_steps
+    folded = is_decoupled(views)
+    if _by_segments(views, folded):
+        return solve_by_segments(views, folded)
     y = np.empty((views.n_problems, steps, sizes.variables, sizes.order + 1))
-    plan = _Plan(views, folded=is_decoupled(views))
+    plan = _Plan(views, folded)
     inputs = plan.inputs()
     output = plan.describe(y, 2)
     status = np.zeros(plan.n_lanes, dtype=np.int64)
@@ -91,15 +99,19 @@ def gradients_of(
 
     ``needs`` and ``dtypes`` are those of c, d, u, s. Problems without an answer get zeros.
     """
-    # c's zeros have gradients too, so variables stay together if those are wanted.
-    plan = _Plan(views, folded=not needs[0] and is_decoupled(views))
+    folded = is_decoupled(views)
     shapes = (views.c.shape, views.d.shape, views.u.shape, views.s.shape)
     found = [
         np.empty(shape, dtype=dtype) if need else None
         for shape, dtype, need in zip(shapes, dtypes, needs, strict=True)
     ]
-    inputs = plan.inputs(base=incoming, y=y)
     dc, dd, du, ds = found
+    if _by_segments(views, folded):
+        gradients_by_segments(views, folded, y, incoming, (dc, dd, du, ds))
+        return _without_failed(y, Gradients(dc, dd, du, ds))
+    # c's zeros have gradients too, so variables stay together if those are wanted.
+    plan = _Plan(views, folded and not needs[0])
+    inputs = plan.inputs(base=incoming, y=y)
     steps_apart = ds
     if plan.folded and ds is not None:
         steps_apart = np.empty((views.n_problems, views.sizes.variables, ds.shape[1]))
@@ -121,12 +133,24 @@ def gradients_of(
     plan.run(work)
     if ds is not None and steps_apart is not None and plan.folded:
         ds = steps_apart.sum(axis=1).astype(ds.dtype, copy=False)
+    return _without_failed(y, Gradients(dc, dd, du, ds))
+
+
+def _without_failed(y: Array, gradients: Gradients) -> Gradients:
+    """Zero gradients where there is no answer."""
     failed = np.isnan(y[:, 0, 0, 0])
     if failed.any():
-        for part in (dc, dd, du, ds):
+        for part in (gradients.c, gradients.d, gradients.u, gradients.s):
             if part is not None:
                 part[failed] = 0.0
-    return Gradients(dc, dd, du, ds)
+    return gradients
+
+
+def _by_segments(views: ProblemViews, folded: bool) -> bool:
+    """Whether stretches of time make better lanes than problems."""
+    lanes = views.n_problems * (views.sizes.variables if folded else 1)
+    few = lanes <= FEW_PROBLEMS and views.n_steps >= SHORT_SEQUENCE
+    return few or views.n_steps > LONG_SEQUENCE
 
 
 class _Plan:

@@ -354,10 +354,6 @@ class _Steps:
         """The same at the last time."""
         return self._correct(self._back(lower, inverse, None, z, z), y, take, change, size)
 
-    def correct(self, x: Flat, y: Flat, take: Flat, change: Flat, size: Flat) -> dict[str, Flat]:
-        """Add a known correction, and follow the largest correction and value of each unknown."""
-        return self._correct(x, y, take, change, size)
-
     def gradient(self, c: Flat, governing: Flat, d: Flat, y: Flat, g: Flat) -> dict[str, Flat]:
         """dl/dc and dl/dd at t: ``rho g^T - h y^T`` and ``h``."""
         dc: list[Scalar] = []

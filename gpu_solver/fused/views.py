@@ -12,7 +12,7 @@ from gpu_solver.arrays import to_numpy
 from gpu_solver.fused.sweeps import Sizes
 from gpu_solver.problem import LinearODEProblem
 
-__all__ = ["ProblemViews", "is_decoupled", "one_stride", "views_of"]
+__all__ = ["ProblemViews", "is_decoupled", "one_stride", "one_variable", "views_of"]
 
 Array = NDArray[Any]
 
@@ -91,6 +91,22 @@ def is_decoupled(views: ProblemViews) -> bool:
     same = views.c if views.c.strides[0] else views.c[:1]
     pairs = zip(*np.nonzero(other), strict=True)
     return not any((same[:, :, q, v] != 0).any() for q, v in pairs)
+
+
+def one_variable(views: ProblemViews, v: int) -> ProblemViews:
+    """The problems of one variable of decoupled ones."""
+    one = slice(v, v + 1)
+    return ProblemViews(
+        c=views.c[:, :, one, one],
+        d=views.d[:, :, one],
+        u=views.u[:, :, one],
+        s=views.s,
+        governing=views.governing[:, :, one],
+        initial=views.initial[:, :, one],
+        smooth=views.smooth[:, :, one],
+        sizes=Sizes(1, views.sizes.order, 1),
+        n_steps=views.n_steps,
+    )
 
 
 def one_stride(array: Array) -> Array:
