@@ -244,11 +244,21 @@ def test_closed_forms_solve_their_equations(name):
     np.testing.assert_allclose(terms, right, atol=1e-5)
 
 
-def test_peak_memory_counts_inputs_and_outputs():
-    found = memory.peak_memory(Case("varying", (64,), 500), "auto")
+def test_peak_memory_counts_inputs_and_outputs(capsys):
+    case = Case("varying", (64,), 500)
+    memory.main(json.dumps({"case": case.to_dict(), "candidate": "auto", "reference": None}))
+    found = json.loads(capsys.readouterr().out)
     assert found["inputs"] == 64 * 500 * (3 + 1 + 3 + 1) * 8  # c, d, dl/dy; u and s make one more
-    assert found["extra"] > 0
-    assert found["ratio"] > 0
+    assert found["outputs"] == 64 * 500 * (3 + 3 + 1 + 1) * 8
+    whole = found["inputs"] + found["outputs"]
+    assert found["ratio"] == pytest.approx((found["inputs"] + found["extra"]) / whole)
+
+
+def test_peak_memory_is_the_smaller_of_two_processes(monkeypatch):
+    reports = iter([{"extra": 5}, {"extra": 3}, {"extra": 1}, {"refused": "too large"}])
+    monkeypatch.setattr(memory, "_child", lambda task, timeout: next(reports))
+    assert memory.peak_memory(TINY, "auto") == {"extra": 3}
+    assert memory.peak_memory(TINY, "auto") == {"refused": "too large"}
 
 
 def test_command_line_writes_json_tables_and_a_picture(tmp_path, monkeypatch, capsys):

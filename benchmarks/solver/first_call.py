@@ -14,6 +14,9 @@ __all__ = ["first_calls"]
 
 ROOT = Path(__file__).parents[2]
 
+#: Variables that say where compiled and generated kernels are kept.
+CACHES = ("GPU_SOLVER_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+
 _SCRIPT = """
 import json, sys, time
 clock = time.perf_counter
@@ -49,8 +52,7 @@ print(json.dumps({
 
 
 def _run(variables: int, kind: str, cache: str) -> dict[str, float]:
-    # Both where numba caches by default and where a package may keep generated kernels.
-    environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": cache}
+    environment = {**os.environ, **dict.fromkeys(CACHES, cache)}
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, str(variables), kind],
         cwd=ROOT,
