@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 CLOSE = 6.0
 """Scores within this of the best are reported as alternatives."""
 
+TIED = 2.0
+"""Scores within this of the best are as good: the data do not tell which law is right."""
+
 
 def report_selection(selection: Selection) -> Discovery:
     """Write down the regression's choice."""
@@ -50,7 +53,11 @@ def report_selection(selection: Selection) -> Discovery:
         solution=_solution(selection, equations, selection.states),
         history=_history(selection, selection.denoised.noise_std, selection.chi2, coef),
         converged=True,
-        extras={"chi2_": selection.chi2, "alternatives_": _alternatives([equations], [0.0])},
+        extras={
+            "chi2_": selection.chi2,
+            "alternatives_": _alternatives([equations], [0.0]),
+            "identifiable_": True,
+        },
     )
 
 
@@ -87,6 +94,7 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
                 [library.equations(selection.expand(part)) for part, _ in close],
                 [score for _, score in close],
             ),
+            "identifiable_": len(refined.alternatives(TIED)) == 1,
         },
     )
 

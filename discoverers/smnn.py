@@ -13,11 +13,11 @@ from sklearn.utils._param_validation import Interval
 
 from .base import BaseDiscoverer
 from .discovery import Discovery
-from .exceptions import MisfitWarning
+from .exceptions import IdentifiabilityWarning, MisfitWarning
 from .integration import MechanisticIntegral
 from .libraries import Library, resolve_library
 from .refinement import refine
-from .reporting import report_refined, report_selection
+from .reporting import TIED, report_refined, report_selection
 from .selection import select_terms
 from .trajectories import Trajectories
 
@@ -64,16 +64,30 @@ class SMNNDiscoverer(BaseDiscoverer):
     noise_std_ : ndarray of shape (V,)
         Standard deviation of the measurement noise.
     chi2_ : ndarray of shape (V,)
-        Mean squared residual in units of the noise: about 1 where the library holds the truth.
+        Mean squared residual of the equations taken as exact laws, in units of the noise: about 1
+        where the library holds the truth, less where the noise was first overestimated.
+    alternatives_ : DataFrame
+        Systems that describe the data nearly as well: `equations`, how far their score is behind,
+        and weights ``exp(-behind / 2)``; the first row is `equations_`.
+    identifiable_ : bool
+        False if another system is as good (score within 2): an `IdentifiabilityWarning` says so.
     history_ : DataFrame
-        What each stage did, one row per state.
+        What each stage did, one row per state. `link_level` is how exactly the equations hold over
+        a step, in units of the noise: 0.01 for a law, 0.3 and more for a rough description.
 
     Notes
     -----
     Stage 1 denoises each state by the S-MNN least-squares problem with the data at all times and
     a cross-validated smoothness. Stage 2 integrates the candidate terms with the same solver,
-    regresses the raw data on them, and selects terms by an extended BIC (see `GradedCriterion`).
-    All of it is O(T). Time and terms are scaled inside; equations are in the user's units.
+    regresses the raw data on them, and selects terms by an extended BIC (see `GradedCriterion`);
+    clean data are explained by then. Otherwise states and coefficients are fitted together by
+    Gauss-Newton on a bordered block-tridiagonal system (stage 3), which also judges the terms, over
+    all equations at once, and says how exactly the equations hold (stage 4). All of it is O(T);
+    of records above 2000 samples stage 4 reads blocks. Time and terms are scaled inside;
+    equations are in the user's units.
+
+    Warnings: `EmptyEquationWarning` for an equation without terms, `MisfitWarning` where chi2_ is
+    above 1.5, `IdentifiabilityWarning` for ties.
 
     References
     ----------
@@ -138,6 +152,15 @@ class SMNNDiscoverer(BaseDiscoverer):
             refined = refine(selection, self.max_terms, known_noise=noise_std is not None)
         found = report_refined(selection, refined) if refined else report_selection(selection)
         warn_of_misfit(found, trajectories.state_names)
+        if not found.extras["identifiable_"]:
+            others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1
+            warnings.warn(
+                f"The data do not settle the equations: {others} other system(s) in alternatives_ "
+                "describe them about as well. Add a run from another initial state, a longer or "
+                "denser record, or leave terms that cannot be out of the library.",
+                IdentifiabilityWarning,
+                stacklevel=5,
+            )
         return found
 
 

@@ -35,7 +35,7 @@ def seconds(t: np.ndarray) -> np.ndarray:
 
 def search_degree() -> pd.DataFrame:
     """Search the degree on one record, by forecasts (TimeSeriesSplit) in a Pipeline."""
-    record = generate(van_der_pol(), 600, noise=0.01, seed=1)
+    record = generate(van_der_pol(), 900, noise=0.01, seed=1)
     milliseconds = 1000.0 * record.t[:, None]
     pipeline = Pipeline(
         [

@@ -3,7 +3,7 @@
 The Hudson's Bay Company's pelts of 1900 to 1920 are the textbook example of Lotka and Volterra's
 equations: real, short and noisy. The script fits polynomial equations with default settings, prints
 them with their uncertainty, and then asks the fit itself how much of it to believe: how sharp is
-each coefficient, does leaving out a year change the equations, and do the equations forecast years
+each coefficient, which other equations would do, does leaving out a year change the equations, and do the equations forecast years
 that they were not fitted to better than a naive guess does.
 """
 
@@ -96,6 +96,10 @@ def main(folder: Path) -> None:
         f"- {len(weak)} of {len(table)} coefficients lie within two standard errors of zero"
         f"{': ' + ', '.join(weak) if weak else ''}. That holds if these are the right terms."
     )
+    near = model.alternatives_.iloc[1:]
+    print(f"- {len(near)} other systems describe the record nearly as well; the closest of them:")
+    for system in near["equations"].head(2):
+        print("    " + str(system.round(3)).replace("\n", ";  "))
     print(f"- With one of the inner years left out, {same} of {trials} fits find the same terms;")
     for other, count in structures.most_common(3):
         if other != structure(model):
