@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import sympy
 from scipy.integrate import odeint
 from sklearn.base import clone
 
@@ -17,6 +18,7 @@ from discoverers import (
     PerStateLibrary,
     PolynomialLibrary,
     SMNNDiscoverer,
+    refinement,
 )
 from discoverers.datasets import (
     duffing,
@@ -24,6 +26,7 @@ from discoverers.datasets import (
     logistic,
     lorenz,
     lotka_volterra,
+    make_system,
     pendulum,
     van_der_pol,
 )
@@ -258,3 +261,145 @@ def test_time_grows_linearly_with_the_record():
         seconds.append(time.process_time() - began)
         assert model.equations_.compare(system.equations).exact
     assert seconds[1] < 25.0 * seconds[0]
+
+
+# --- the joint fit, seen from outside
+
+
+def term_errors(model, truth):
+    """Coefficients less their true values, in standard errors, where the structure is exact."""
+    return [
+        (value - truth[v][term]) / error
+        for v in range(len(truth))
+        for term, value, error in zip(model.terms_, model.coef_[v], model.coef_std_[v], strict=True)
+        if error > 0
+    ]
+
+
+def test_95_per_cent_intervals_cover_the_truth_on_two_systems():
+    x, y = sympy.symbols("x y")
+    oscillator = make_system(
+        "damped oscillator",
+        {"x": y, "y": -2.0 * x - 0.3 * y},
+        t=[0.0, 1.0],
+        x0=[1.5, 0.0],
+        parameters={},
+        source="closed form",
+    )
+    inside, n_fits = [], 0
+    for system, library, t in (
+        (lotka_volterra(), "poly2", np.linspace(0.0, 10.0, 80)),
+        (oscillator, "poly1", np.linspace(0.0, 10.0, 80)),
+    ):
+        truth = [
+            {str(term): float(value) for term, value in system.equations.terms()[name].items()}
+            for name in system.state_names
+        ]
+        for seed in range(30):
+            noise = (0.01, 0.02, 0.03, 0.05)[seed % 4]
+            model = fit(generate(system, t=t, noise=noise, seed=seed), library=library)
+            n_fits += 1
+            if model.equations_.compare(system.equations).exact:
+                inside.extend(abs(z) < 1.96 for z in term_errors(model, truth))
+    assert n_fits >= 60
+    assert len(inside) > 150
+    assert 0.88 <= np.mean(inside) <= 0.99
+
+
+def test_records_of_150_points_are_exact_in_five_of_six():
+    exact = [
+        fit(generate(make(), 150, noise=noise, seed=0)).equations_.compare(make().equations).exact
+        for make in (lotka_volterra, van_der_pol, duffing)
+        for noise in (0.01, 0.05)
+    ]
+    assert sum(exact) >= 5
+
+
+@pytest.mark.parametrize("make", [lotka_volterra, van_der_pol], ids=lambda make: make.__name__)
+def test_clean_data_are_explained_without_a_joint_fit(make):
+    clean = fit(generate(make(), 300, noise=0.0, seed=0))
+    assert "systems_fitted" not in clean.history_
+    assert (clean.chi2_ < 0.01).all()
+    assert clean.equations_.compare(make().equations).exact
+    assert len(clean.alternatives_) == 1
+    noisy = fit(generate(make(), 300, noise=0.01, seed=0))
+    assert (noisy.history_["systems_fitted"] > 0).all()
+
+
+def test_records_too_long_to_search_whole_are_searched_in_blocks_and_fitted_whole(monkeypatch):
+    system = lotka_volterra()
+    lengths = (200, 2300, 700)
+    runs = [
+        generate(system, t=0.05 * np.arange(n), x0=system.x0 * (1.0 + 0.2 * i), noise=0.02, seed=i)
+        for i, n in enumerate(lengths)
+    ]
+
+    def fitted():
+        return SMNNDiscoverer("poly2").fit([run.t for run in runs], [run.X for run in runs])
+
+    blocks = fitted()
+    monkeypatch.setattr(refinement, "SEARCH_NODES", 10**6)
+    whole = fitted()
+    truth = ["x0 - 0.5*x0*x1", "0.25*x0*x1 - x1"]
+    assert blocks.equations_.compare(truth).exact
+    assert whole.equations_.compare(truth).exact
+    assert [part.X.shape for part in blocks.solution_] == [(n, 2) for n in lengths]
+    for run, part in zip(runs, blocks.solution_, strict=True):
+        assert (np.abs(part.X - run.clean).max(axis=0) < run.noise_std).all()
+    # All samples are in the last fit: coefficients are as good as without blocks.
+    active = whole.coef_ != 0
+    off = np.abs(blocks.coef_ - whole.coef_)[active] / whole.coef_std_[active]
+    assert (off < 0.5).all()
+    np.testing.assert_allclose(blocks.coef_std_[active], whole.coef_std_[active], rtol=0.2)
+
+
+def test_one_run_of_6000_samples_is_cut_and_put_together_again():
+    record = generate(lotka_volterra(), t=0.02 * np.arange(6000), noise=0.02, seed=0)
+    model = fit(record, library="poly2")
+    assert model.equations_.compare(record.system.equations).exact
+    assert model.solution_[0].X.shape == (6000, 2)
+    assert (np.abs(model.solution_[0].X - record.clean).max(axis=0) < record.noise_std).all()
+    np.testing.assert_allclose(model.noise_std_, record.noise_std, rtol=0.05)
+
+
+def test_two_noisy_fits_agree_bit_by_bit():
+    record = generate(van_der_pol(), 150, noise=0.05, seed=4)
+    first, second = fit(record), fit(record)
+    for name in ("coef_", "coef_std_", "noise_std_", "chi2_", "x0_"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    np.testing.assert_array_equal(first.solution_[0].X, second.solution_[0].X)
+    assert first.equations_ == second.equations_
+    for frame in ("pareto_front_", "alternatives_"):
+        ours, theirs = getattr(first, frame), getattr(second, frame)
+        assert list(ours["equation"]) == list(theirs["equation"])
+    np.testing.assert_array_equal(first.pareto_front_["loss"], second.pareto_front_["loss"])
+
+
+def test_alternatives_are_weighed_and_the_chosen_one_leads():
+    model = fit(generate(lotka_volterra(), 100, noise=0.05, seed=0))
+    table = model.alternatives_
+    assert table["equations"][0] == model.equations_
+    assert table["score_behind"].is_monotonic_increasing
+    assert table["score_behind"][0] == 0.0
+    assert table["weight"].sum() == pytest.approx(1.0)
+
+
+def test_inputs_and_gaps_reach_the_joint_fit():
+    t = np.linspace(0.0, 25.0, 250)
+    u = np.sin(1.1 * t) + 0.5 * np.cos(2.3 * t)
+
+    def rate(state, time):
+        force = np.sin(1.1 * time) + 0.5 * np.cos(2.3 * time)
+        return state[1], -2.0 * state[0] - 0.4 * state[1] + 1.5 * force
+
+    rng = np.random.default_rng(1)
+    X = odeint(rate, (1.0, 0.0), t, rtol=1e-10, atol=1e-12)
+    noise = 0.03 * X.std(axis=0)
+    X += noise * rng.standard_normal(X.shape)
+    X[rng.random(X.shape) < 0.25] = np.nan
+    X[100:106] = np.nan
+    model = SMNNDiscoverer("poly2").fit(t, X, u=u)
+    assert "systems_fitted" in model.history_
+    assert model.equations_.compare(["x1", "-2*x0 - 0.4*x1 + 1.5*u0"]).exact
+    assert np.isfinite(model.solution_[0].X).all()
+    np.testing.assert_allclose(model.noise_std_, noise, rtol=0.2)
