@@ -37,6 +37,7 @@ class LinearODEFactor(ODEOperator):
     """
 
     factor: BlockTridiagonalFactor
+    is_linear = True
 
     def solve_with_status(self, d: Array, u: Array) -> tuple[Array, Codes]:
         """Solve for checked d and u without NaN; problems without an answer are NaN."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gpu_solver.arrays import to_numpy
+from gpu_solver.arrays import is_torch, to_numpy
 from gpu_solver.assembly import LeastSquaresRows
 from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status, warn_not_converged
 
 __all__ = ["GreenOperator", "ODEOperator", "hide_failed"]
+
+#: Times up to which the explicit solution operator pays.
+LONGEST_GREEN = 256
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -74,6 +78,8 @@ class ODEOperator(ABC):
 
     rows: LeastSquaresRows
     status: Codes
+    #: Whether y is a linear map of d and u, found to full accuracy.
+    is_linear: ClassVar[bool] = False
 
     @abstractmethod
     def solve_with_report(
@@ -94,13 +100,15 @@ class ODEOperator(ABC):
     def _adjoint(self, gradient: Array) -> tuple[Array, Array]:
         """Return dl/dd and dl/du."""
 
-    def solve(self, d: ArrayLike, u: ArrayLike, *, on_failure: str = "raise") -> Array:
+    def solve(self, d: Any, u: Any, *, on_failure: str = "raise") -> Any:
         """Solve for y (..., T, V, R+1).
 
         Parameters
         ----------
-        d : array (..., T or 1, Q)
-            Leading axes are any number of right-hand sides; they broadcast with the batch.
+        d : array or Tensor (..., T or 1, Q)
+            Leading axes are any number of right-hand sides; they broadcast with the batch. Of one
+            left-hand side with T up to 256, many of them are solved by one matrix product. With
+            tensors the answer is one, differentiable in d and u.
         u : array (..., T_init, V, R_init+1)
             NaN is allowed where the factorisation was told "not measured".
         on_failure : {"raise", "status"}
@@ -119,11 +127,52 @@ class ODEOperator(ABC):
             If an iterative method did not converge and ``on_failure="raise"``.
         """
         check_on_failure(on_failure)
-        y, status, _ = self.solve_with_report(self._check_d(d), self._check_u(u))
+        checked_d, checked_u = self._check_d(d), self._check_u(u)
+        y: Any
+        if is_torch(d) or is_torch(u):
+            from gpu_solver.operator_autograd import solve_tensors
+
+            y, status = solve_tensors(self, d, u)
+        else:
+            y, status = self._solve_checked(checked_d, checked_u)
         if on_failure == "raise":
             raise_for_status(status, "solve")
             warn_not_converged(status != SolverStatus.NOT_CONVERGED, "the iteration")
         return y
+
+    def _solve_checked(self, d: Array, u: Array) -> tuple[Array, Codes]:
+        """Solve for checked arrays, by one matrix product where that costs less."""
+        if self._use_matrix(d.shape, u.shape):
+            from gpu_solver.fused.shared import product
+
+            batch = np.broadcast_shapes(d.shape[:-2], u.shape[:-3], self.status.shape)
+            wide = np.broadcast_to(d, (*d.shape[:-2], self.rows.n_steps, d.shape[-1]))
+            return product(self._matrix, self._core, wide, u, batch, int(self.status.max()))
+        y, status, _ = self.solve_with_report(d, u)
+        return y, status
+
+    @property
+    def _core(self) -> tuple[int, int, int]:
+        return self.rows.n_steps, self.rows.n_variables, self.rows.order + 1
+
+    @cached_property
+    def _matrix(self) -> Array:
+        """Transposed Green operator (entries of d and u, entries of y); belongs to this factor."""
+        green = self.green()
+        size = int(np.prod(self._core))
+        parts = [green.on_d.reshape(size, -1), green.on_u.reshape(size, -1)]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1).T)
+
+    def _use_matrix(self, d_shape: tuple[int, ...], u_shape: tuple[int, ...]) -> bool:
+        """Whether right-hand sides are so many that the explicit operator pays, or it is there."""
+        rows = self.rows
+        if not self.is_linear or rows.n_steps > LONGEST_GREEN or self.status.size != 1:
+            return False
+        if int(self.status.max()) >= int(SolverStatus.ILL_CONDITIONED):
+            return False
+        batch = np.broadcast_shapes(d_shape[:-2], u_shape[:-3])
+        columns = rows.n_steps * rows.c.shape[-2] + int(np.prod(rows.initial.shape[-3:]))
+        return "_matrix" in vars(self) or int(np.prod(batch, dtype=np.int64)) * 2 >= columns
 
     def adjoint(self, g: ArrayLike, *, on_failure: str = "raise") -> tuple[Array, Array]:
         """Apply the transpose of `solve`: from dl/dy (..., T, V, R+1) to (dl/dd, dl/du).
@@ -184,9 +233,11 @@ class ODEOperator(ABC):
         d = np.eye(n_d).reshape(n_d, *lead, steps, equations)
         u = np.eye(n_u).reshape(n_u, *lead, *initial)
         no_d, no_u = np.zeros((1, equations)), np.zeros(initial)
-        offset = self.solve(no_d, no_u)
-        on_d = np.moveaxis(self.solve(d, no_u) - offset, 0, -1)
-        on_u = np.moveaxis(self.solve(no_d, u) - offset, 0, -1)
+        raise_for_status(self.status, "green")
+        # Never by a matrix product: this is what makes the matrix.
+        offset = self.solve_with_report(no_d, no_u)[0]
+        on_d = np.moveaxis(self.solve_with_report(d, no_u)[0] - offset, 0, -1)
+        on_u = np.moveaxis(self.solve_with_report(no_d, u)[0] - offset, 0, -1)
         core = (steps, rows.n_variables, rows.order + 1)
         batch = self.status.shape
         return GreenOperator(

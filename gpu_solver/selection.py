@@ -214,10 +214,18 @@ def _solve_fused(
     problem: LinearODEProblem, choice: BackendChoice, orthogonal: bool
 ) -> tuple[Any, NDArray[np.int64], BackendChoice]:
     from gpu_solver.fused.backend import solve_fused
+    from gpu_solver.fused.shared import is_shared, solve_shared
     from gpu_solver.fused.solver import check_size
+    from gpu_solver.fused.views import views_of
 
     check_size(problem.n_variables, problem.order)
-    y, status, solver = solve_fused(problem, orthogonal)
+    views = views_of(problem)
+    if is_shared(problem, views):
+        found = solve_shared(problem, views)
+        if found is not None:
+            reason = f"{choice.reason}; one left-hand side, so the answer is one matrix product"
+            return *found, BackendChoice("fused", reason)
+    y, status, solver = solve_fused(views, orthogonal)
     lost, count = solver.n_orthogonal, len(status)
     if lost == count:
         choice = BackendChoice("qr", "fused lost digits: this problem needs A itself")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpu_solver.factorization import LinearODEFactor, factorize_problem
 from gpu_solver.fused.solver import Gradients, gradients_of, solve_views
-from gpu_solver.fused.views import ProblemViews, views_of
+from gpu_solver.fused.views import ProblemViews
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus
 
@@ -69,7 +69,7 @@ class FusedSolve:
 
 
 def solve_fused(
-    problem: LinearODEProblem, orthogonal: bool
+    views: ProblemViews, orthogonal: bool
 ) -> tuple[Array, NDArray[np.int64], FusedSolve]:
     """Solve on the CPU; with ``orthogonal``, problems that lost digits are solved again by QR.
 
@@ -80,7 +80,6 @@ def solve_fused(
     status : int array (problems)
     solver : FusedSolve
     """
-    views = views_of(problem)
     y, status = solve_views(views)
     lost = (status == SolverStatus.ILL_CONDITIONED) | (status == SolverStatus.NOT_POSITIVE_DEFINITE)
     if not (orthogonal and lost.any()):

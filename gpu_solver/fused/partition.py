@@ -45,7 +45,7 @@ def cut(steps: int, wanted: int, lanes: int) -> _Segments:
     rows, rest = divmod(steps - 1, lanes)
     if rest == 1:
         rows, rest = rows - 1, rest + lanes  # a segment needs an inner time
-    groups = max(round(rows / wanted), 1)
+    groups = max(rows // wanted, 1)
     each = np.full(groups, rows // groups)
     each[: rows % groups] += 1
     lengths = np.append(np.repeat(each, lanes), [rest] if rest else [])

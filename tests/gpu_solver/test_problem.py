@@ -68,7 +68,7 @@ def test_presets_pad_c_as_documented():
         accurate = LinearODEProblem.from_ode(c, np.zeros((5, 2)), u, np.ones(4))
         assert accurate.order == p + 2
         np.testing.assert_array_equal(accurate.c[..., p + 1 :], 0.0)
-        np.testing.assert_array_equal(accurate.weight_smooth, [*[1.0] * (p + 2), 0.1])
+        np.testing.assert_allclose(accurate.weight_smooth, [*[1.0] * p, 0.3, 0.09, 0.027])
         paper = LinearODEProblem.from_ode(c, np.zeros((5, 2)), u, np.ones(4), preset="paper")
         assert paper.order == p + 1
         np.testing.assert_array_equal(paper.weight_smooth, 1.0)

@@ -1,0 +1,94 @@
+"""Generated kernels on disk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpu_solver
+from gpu_solver.fused import cache
+
+CODE = """
+import sys, time
+import numpy as np
+from gpu_solver import LinearODEProblem, solve
+problem = LinearODEProblem(
+    np.ones((1, 1, 1, 2)), np.zeros((20, 1)), np.ones((3, 1, 1, 1)), np.full(19, 0.1))
+start = time.perf_counter()
+y = solve(problem, "fused").y
+print(time.perf_counter() - start)
+assert abs(y[0, -1, 0, 0] - np.exp(-1.9)) < 1e-2
+from gpu_solver.fused.cache import cache_directory
+print(cache_directory())
+"""
+
+
+def run(**environment):
+    root = str(Path(gpu_solver.__file__).parent.parent)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GPU_SOLVER", "NUMBA", "XDG"))}
+    result = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**kept, "PYTHONPATH": root, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    seconds, directory = result.stdout.split()
+    return float(seconds), Path(directory)
+
+
+def test_a_second_process_finds_the_compiled_kernels(tmp_path):
+    cold, directory = run(GPU_SOLVER_CACHE_DIR=str(tmp_path / "kernels"))
+    assert directory == tmp_path / "kernels"
+    sources = {path.name: path.read_text() for path in directory.glob("*.py")}
+    assert sources
+    compiled = sorted(path.name for path in directory.glob("__pycache__/*.nbc"))
+    assert compiled
+    warm, _ = run(GPU_SOLVER_CACHE_DIR=str(tmp_path / "kernels"))
+    assert warm < cold
+    assert sorted(path.name for path in directory.glob("__pycache__/*.nbc")) == compiled
+    assert not list(directory.glob("*.tmp"))
+    package = Path(gpu_solver.__file__).parent
+    assert not [path for path in package.rglob("*.nbc") if "loops_" in path.name]
+
+
+def test_without_a_writable_home_a_private_temporary_directory_serves(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    _, directory = run(HOME=str(blocked), TMPDIR=str(tmp_path))
+    assert directory.parent == tmp_path
+    assert directory.name.startswith("gpu_solver-")
+
+
+def test_the_name_of_a_source_depends_on_what_it_is_made_of(monkeypatch):
+    cache._fingerprint.cache_clear()
+    before = cache._fingerprint()
+    monkeypatch.setattr("numba.__version__", "0.0")
+    cache._fingerprint.cache_clear()
+    assert cache._fingerprint() != before
+    monkeypatch.undo()
+    cache._fingerprint.cache_clear()
+    assert cache._fingerprint() == before
+
+
+def test_a_damaged_source_is_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "cache_directory", lambda: tmp_path)
+    monkeypatch.setattr(cache, "_modules", {})
+    monkeypatch.setattr(cache, "_PREFIX", "_gpu_solver_test_")
+    cache.compiled(1, 1, 1)
+    (path,) = tmp_path.glob("loops_1_1_1_*.py")
+    text = path.read_text()
+    path.write_text("raise RuntimeError\n")
+    cache._modules.clear()
+    cache.compiled(1, 1, 1)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["loops", "segments"])
+def test_templates_hold_the_line_that_is_replaced(name):
+    text = (Path(cache.__file__).parent / f"{name}.py").read_text()
+    wanted = "SIZES = (1, 2, 1)\n" if name == "loops" else "from gpu_solver.fused.loops import"
+    assert text.count(wanted) == 1
