@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Ratio", "Timing", "interleave", "ratio", "seconds"]
+__all__ = ["COMPILING", "Ratio", "Timing", "interleave", "ratio", "seconds"]
 
 #: A first run longer than this, in seconds, was slow for another reason than compilation.
-COMPILING = 10.0
+COMPILING = 30.0
 
 
 def seconds(step: Callable[[], object]) -> float:
@@ -72,7 +72,7 @@ def interleave(
         is left out of the rounds: one run is its result.
     known : mapping of str to float, optional
         Seconds that a first run took, for candidates that need no other warming up. One that took
-        longer than ``budget`` and ten seconds, so that it was not compiling, is not run again.
+        longer than ``COMPILING`` seconds was not compiling, and is not run again.
     max_rounds, min_rounds : int
         Bounds on the number of rounds.
 
