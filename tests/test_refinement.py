@@ -96,6 +96,14 @@ def test_the_truth_is_found_from_wrong_starts(noisy, refined, prey, predator):
     assert found.n_fitted >= 1
 
 
+@pytest.mark.parametrize("prey", [{"x0"}, {"x0*x1"}, {"1"}])
+def test_what_is_missing_is_found_where_the_noise_is_known(prey):
+    record = generate(lotka_volterra(), 150, noise=0.02, seed=1)
+    selection = selection_of(record, noise_std=record.noise_std)
+    found = refine(starting_from(selection, prey, {"x0*x1"}), None, known_noise=True)
+    assert terms_of(selection, found.coef) == (PREY, PREDATOR)
+
+
 def test_errors_are_given_where_a_term_is_and_the_truth_is_within_them(noisy, refined):
     np.testing.assert_array_equal(refined.coef_std > 0, refined.coef != 0)
     truth = lotka_volterra().equations.terms()
@@ -314,7 +322,7 @@ def test_long_runs_are_cut_into_records_that_share_no_link():
 @pytest.mark.usefixtures("small_blocks")
 def test_many_short_runs_fill_the_samples_that_the_search_may_use():
     # Blocks shorter than they might be must not leave the search with next to nothing.
-    _, t, X = runs_of([12] * 40)
+    _, t, X = runs_of([12] * 25)
     selection = select(t, X)
     problem, states = refinement._problem(selection, 150)
     blocks, _ = refinement._blocks(problem, states)
