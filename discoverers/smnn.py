@@ -199,5 +199,5 @@ def warn_of_misfit(found: Discovery, state_names: tuple[str, ...]) -> None:
             f"{', '.join(poor)}. The law may need terms outside the library, a state that was not "
             "measured, or denser samples; try a richer `library`.",
             MisfitWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
