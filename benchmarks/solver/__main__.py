@@ -101,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """
     from benchmarks.solver.report import draw, markdown
 
+    # Threads that one candidate leaves spinning would be another's load; read before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = _parser().parse_args(arguments)
     quick = given.quick
     budget = given.budget if given.budget is not None else (0.5 if quick else 4.0)

@@ -37,6 +37,11 @@ class Timing:
         return float(np.median(self.runs))
 
     @property
+    def fastest(self) -> float:
+        """Fastest run: what other load on the machine disturbed least."""
+        return min(self.runs)
+
+    @property
     def quartiles(self) -> tuple[float, float]:
         """First and third quartile."""
         low, high = np.quantile(self.runs, [0.25, 0.75])
