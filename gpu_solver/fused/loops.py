@@ -64,6 +64,8 @@ def add_initial(weights, u, y, times, entries, orders, diagonal, carried, t, wit
 @njit(**options)
 def pack_initial(inputs, entries, rows, weights, u, problems, starts, bad):
     """Pack initial rows; NaN in u gets weight 0 and value 0."""
+    if rows == 0:
+        return
     ignored = np.zeros(LANES)
     if pack(inputs[INITIAL], entries, weights, rows, problems, starts, bad) == 0 and rows > 1:
         for k in range(entries * LANES):

@@ -120,7 +120,7 @@ def descriptor(array: np.ndarray | None, fold_axis: int | None = None) -> list[i
     if fold_axis is not None:
         parts, stride = shape.pop(fold_axis), strides.pop(fold_axis)
     return [
-        array.ctypes.data,
+        array.__array_interface__["data"][0],
         int(array.dtype == np.float32),
         *strides,
         shape[1],

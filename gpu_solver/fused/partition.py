@@ -54,34 +54,41 @@ def cut(steps: int, wanted: int, lanes: int) -> _Segments:
 
 
 class PartitionedProblem:
-    """One problem of a flat batch, cut into segments."""
+    """One problem of a flat batch, cut into segments. Its calls share nothing that they write."""
 
     def __init__(self, views: ProblemViews, index: int) -> None:
         one = slice(index, index + 1)
-        self.views, self.sizes, self.steps = views, views.sizes, views.n_steps
-        n = self.sizes.n
+        self.sizes, self.steps, self.n = views.sizes, views.n_steps, views.sizes.n
         self.c, self.d, self.s = one_stride(views.c[one]), views.d[one], views.s[one]
         self.governing = views.governing[one]
         self.smooth = one_stride(views.smooth[one])
-        self.initial, self.u = one_stride(views.initial[one]), one_stride(views.u[one])
-        self.entries, self.orders = self.u.shape[2], views.u.shape[3]
+        u = one_stride(views.u[one])
+        measured = ~np.isnan(u)
+        self.initial = np.where(measured, one_stride(views.initial[one]), 0.0)
+        self.u = np.where(measured, u, 0.0)
+        self.entries, self.orders = u.shape[2], views.u.shape[3]
+        #: How many times may have initial rows in segments: the first time of all is in none.
+        self.initial_times = self.steps if u.shape[1] > 1 else 0
         sizes = (self.sizes.variables, self.sizes.order, self.sizes.equations)
         self.loops, self.module = compiled(*sizes), compiled(*sizes, "segments")
         bytes_a_time = self.loops.workspace(1000, 0, 1) * 8 / 1000
         wanted = int(np.clip(CACHE / bytes_a_time, 32, 400))
         self.segments = cut(self.steps, wanted, self.loops.LANES)
+        self.stays = self.segments.stays
         self.groups = -(-len(self.segments.lengths) // self.loops.LANES)
-        self.n = n
-        measured = np.isnan(self.u)
-        self.initial = np.where(measured, 0.0, self.initial)
-        self.u = np.where(measured, 0.0, self.u)
-        self.has_later = self.u.shape[1] > 1
+        powers = float(self.s.mean()) ** np.arange(self.sizes.order + 1.0)
+        self.scale = np.tile(powers, self.sizes.variables)
+        # What the first time of all needs.
+        self.c0 = np.asarray(self.c[0, 0], dtype=np.float64).reshape(-1, self.n)
+        self.d0 = np.asarray(self.d[0, 0], dtype=np.float64)
+        self.weights0 = np.asarray(self.governing[0, 0], dtype=np.float64)
+        entry = np.arange(self.entries)
+        self.at0 = entry // self.orders * (self.sizes.order + 1) + entry % self.orders
 
     def solve(self, into: Array | None = None) -> tuple[Array, int]:
         """Return y (T, n), written into an array if one is given, and the status code."""
-        c0 = np.asarray(self.c[0, 0], dtype=np.float64).reshape(self.sizes.equations, self.n)
         y = np.empty((self.steps, self.n)) if into is None else into
-        first = (self.u, self.d[0, 0], c0)  # what no segment looks at
+        first = (self.u, self.d0, self.c0)  # what no segment looks at
         if all(np.isfinite(part).all() for part in first):
             code = self._solve(y, None)
         else:
@@ -101,8 +108,7 @@ class PartitionedProblem:
     ) -> None:
         """Write dl/dc, dl/dd and dl/ds (1, T or 1, ...), summed over time where that is 1."""
         count, n = len(self.segments.lengths), self.n
-        inputs, alive, _ = self._inputs(y, None)
-        inputs[2] = self.loops.memory.descriptor(None)
+        inputs, alive = self.inputs(y, None)
         by_segment: list[Array | None] = []
         for array, entries, times in zip(
             into,
@@ -132,9 +138,7 @@ class PartitionedProblem:
         run_in_threads(work, self.groups, thread_limit())
         del alive
         # The first time of all belongs to no segment.
-        c0 = np.asarray(self.c[0, 0], dtype=np.float64).reshape(-1, n)
-        weights = np.asarray(self.governing[0, 0], dtype=np.float64)
-        rho, h = weights * (self.d[0, 0] - c0 @ y[0]), weights * (c0 @ g[0])
+        rho, h = self.weights0 * (self.d0 - self.c0 @ y[0]), self.weights0 * (self.c0 @ g[0])
         first = (np.outer(rho, g[0]) - np.outer(h, y[0]), h, None)
         for array, part, at_first in zip(into, by_segment, first, strict=True):
             if array is None or part is None:
@@ -147,128 +151,74 @@ class PartitionedProblem:
             elif at_first is not None:
                 array[0, 0] = at_first.reshape(array.shape[2:])
 
-    def _first_row(self, y: Array | None, base: Array | None) -> tuple[Array, Array]:
-        """What the rows of the very first time give: block and right-hand side."""
-        n, weights = self.n, np.asarray(self.governing[0, 0], dtype=np.float64)
-        c = np.asarray(self.c[0, 0], dtype=np.float64).reshape(-1, n)
-        at = np.arange(self.entries)
-        at = at // self.orders * (self.sizes.order + 1) + at % self.orders
-        wanted = np.zeros(len(c)) if base is not None else np.asarray(self.d[0, 0], dtype=float)
-        known = np.zeros(self.entries) if base is not None else self.u[0, 0]
-        start = np.zeros(n) if y is None else y
-        block = c.T @ (weights[:, None] * c)
-        block[at, at] += self.initial[0, 0]
-        side = c.T @ (weights * (wanted - c @ start))
-        side[at] += self.initial[0, 0] * (known - start[at])
-        return block, side if base is None else side + base[0]
+    def _first_side(self, y: Array | None, base: Array | None) -> Array:
+        """Right-hand side that the rows of the very first time give, or its residual for y."""
+        wanted, known = (self.d0, self.u[0, 0]) if base is None else (0.0, 0.0)
+        if y is not None:
+            wanted, known = wanted - self.c0 @ y, known - y[self.at0]
+        side = self.c0.T @ (self.weights0 * np.broadcast_to(wanted, self.weights0.shape))
+        side[self.at0] += self.initial[0, 0] * known
+        return side if base is None else side + base[0]
 
-    def _inputs(self, y: Array | None, base: Array | None) -> tuple[Array, list[Any], int]:
-        """Descriptors, what they describe, and how many times have initial rows."""
-        d = self.d if base is None else None
-        initial: Array | None = None
-        u: Array | None = None
-        if self.has_later:  # rows for all times, mostly of weight 0
-            initial = np.zeros((1, self.steps, self.entries))
+    def _first_block(self) -> Array:
+        block = self.c0.T @ (self.weights0[:, None] * self.c0)
+        block[self.at0, self.at0] += self.initial[0, 0]
+        return block
+
+    def inputs(self, y: Array, base: Array | None) -> tuple[Array, list[Any]]:
+        """Descriptors of what a pass reads, and what they describe."""
+        shape = (1, max(self.initial_times, 1), self.entries)
+        initial, u = np.zeros(shape), np.zeros(shape)
+        if self.initial_times:  # rows for all times, mostly of weight 0
             initial[:, : self.initial.shape[1]] = self.initial
-            u = np.zeros_like(initial)
             if base is None:
                 u[:, : self.u.shape[1]] = self.u
-        pieces = [self.c, d, base, self.s[..., None], self.governing, self.smooth, initial, u, y]
-        pieces[2] = None if base is None else base[None]
-        pieces[8] = None if y is None else y[None]
-        if not self.has_later:
-            pieces[6] = pieces[7] = np.zeros((1, 1, self.entries))
+        pieces = [
+            self.c,
+            self.d if base is None else None,
+            None if base is None else base[None],
+            self.s[..., None],
+            self.governing,
+            self.smooth,
+            initial,
+            u,
+            y[None],
+        ]
         describe = self.loops.memory.descriptor
         rows = np.array([describe(piece) for piece in pieces], dtype=np.int64)
         for row, piece in zip(rows, pieces, strict=True):
             if piece is not None and piece.strides[1] == 0:
                 row[5] = 1
-        return rows, pieces, self.steps if self.has_later else 0
-
-    def _run(self, what: int, y: Array, base: Array | None, ends: Array | None) -> dict[str, Array]:
-        module, count = self.module, len(self.segments.lengths)
-        inputs, alive, initial_times = self._inputs(y, base)
-        names = ("right", "left", "fill", "right_side", "left_side", "worst", "change", "size")
-        wanted = {"right_side", "left_side"} if what & (module.REDUCE | module.REMAINDER) else set()
-        if what & module.REDUCE:
-            wanted |= {"right", "left", "fill", "worst"}
-        if what & module.CORRECT:
-            wanted |= {"change", "size"}
-        found = {
-            name: np.zeros((count, 1, entries))
-            for name, entries in zip(names, module.COUNTS, strict=True)
-            if name in wanted
-        }
-        describe = self.loops.memory.descriptor
-        results = np.array([describe(found.get(name)) for name in names], dtype=np.int64)
-        at_ends = np.array(describe(None if ends is None else ends[None]), dtype=np.int64)
-        to = np.array(describe(y[None]), dtype=np.int64)
-        bad = np.zeros(count, dtype=np.bool_)
-        longest = int(self.segments.lengths.max()) + 1
-        size = module.room(longest, longest if initial_times else 0, self.entries)
-
-        def work(start: int, stop: int) -> None:
-            memory = np.empty(size + self.loops.LANES)
-            module.pass_segments(
-                start, stop, inputs, results, at_ends, to, self.segments.starts,
-                self.segments.lengths, count, initial_times, self.entries, self.orders, what, bad,
-                memory,
-            )  # fmt: skip
-
-        run_in_threads(work, self.groups, thread_limit())
-        del alive
-        found["bad"] = bad
-        return {name: value.reshape(count, -1) for name, value in found.items()}
+        return rows, pieces
 
     def _solve(self, y: Array, base: Array | None) -> int:
-        from gpu_solver.backends import sweep_kernels
         from gpu_solver.backends.base import relative_pivot_floor
 
-        module, n, stays = self.module, self.n, self.segments.stays
-        found = self._run(module.REDUCE, y, base, None)
-        if found["bad"].any():
+        module, stays = self.module, self.stays
+        passes = _Passes(self, y, base)
+        passes.run(module.REDUCE)
+        if passes.bad.any():
             return int(SolverStatus.NON_FINITE_INPUT)
-        block, side = self._first_row(None, base)
-        diagonal = np.zeros((1, len(stays), n, n))
-        diagonal[0, 0] = block
-        diagonal[0, 1:] += _symmetric(found["right"], n)
-        diagonal[0, :-1] += _symmetric(found["left"], n)
-        lower = found["fill"].reshape(1, -1, n, n).copy()
-        status, ratio = np.zeros(1, dtype=np.int64), np.ones(1)
-        which = np.zeros(1, dtype=np.int64)
-        margin, inverse = found["worst"].min(axis=0)
-        if not (np.isfinite(diagonal).all() and np.isfinite(lower).all() and inverse > 0.0):
+        margin, inverse = passes.result(module.WORST).min(axis=0)
+        reduced = _Reduced(passes, self._first_block()) if inverse > 0.0 else None
+        if reduced is None or reduced.failed:
             return int(SolverStatus.NOT_POSITIVE_DEFINITE)
-        sweep_kernels.factorize(diagonal, lower, status, ratio)
-        if status[0]:
-            return int(status[0])
-
-        def ends_of(sides: dict[str, Array], first: Array) -> Array:
-            rhs = np.zeros((1, len(stays), n, 1))
-            rhs[0, 0, :, 0] = first
-            rhs[0, 1:, :, 0] += sides["right_side"]
-            rhs[0, :-1, :, 0] += sides["left_side"]
-            sweep_kernels.solve(diagonal, lower, which, rhs)
-            return rhs[0, :, :, 0]
-
-        ends = ends_of(found, side)
+        ends = reduced.solve(passes, self._first_side(None, base))
         y[stays] = ends
-        sides = self._run(module.FIRST | module.REMAINDER, y, base, ends)
-        powers = float(self.s.mean()) ** np.arange(self.sizes.order + 1.0)
-        scale = np.tile(powers, self.sizes.variables)
+        passes.run(module.FIRST | module.REMAINDER, ends)
         code, last_own, last_whole, remaining = SolverStatus.OK, 1.0, 1.0, np.inf
         for count in range(self.loops.MAX_CORRECTIONS):
             if count:
-                sides = self._run(module.REMAINDER, y, base, None)
-            ends = ends_of(sides, self._first_row(y[0], base)[1])
-            moved = self._run(module.CORRECT, y, base, ends)
+                passes.run(module.REMAINDER)
+            ends = reduced.solve(passes, self._first_side(y[0], base))
+            passes.run(module.CORRECT, ends)
             y[stays] += ends
-            change = np.maximum(moved["change"].max(axis=0), np.abs(ends).max(axis=0)) * scale
-            size = np.maximum(moved["size"].max(axis=0), np.abs(y[stays]).max(axis=0)) * scale
-            largest = size.max()
-            with np.errstate(invalid="ignore", divide="ignore"):
-                own = np.where(change == 0, 0.0, change / np.maximum(size, 1e-12 * largest)).max()
-                whole = np.where(change == 0, 0.0, change / largest).max()
+            moved, values = passes.result(module.CHANGE), passes.result(module.SIZE)
+            change = np.maximum(moved.max(axis=0), np.abs(ends).max(axis=0)) * self.scale
+            size = np.maximum(values.max(axis=0), np.abs(y[stays]).max(axis=0)) * self.scale
+            if not np.isfinite(change.sum() + size.sum()):
+                return int(SolverStatus.NOT_POSITIVE_DEFINITE)
+            own, whole = _relative(change, size)
             if count == 0 and whole > self.loops.NOTICEABLE:
                 code = SolverStatus.REFINED
             remaining = whole * min(whole / last_whole, 1.0) if whole > 0 else 0.0
@@ -276,19 +226,118 @@ class PartitionedProblem:
             last_own, last_whole = own, whole
             if not (shrunk < 0.5 and own * shrunk > self.loops.NEGLIGIBLE):
                 break
-        if not np.isfinite(y).all():
-            return int(SolverStatus.NOT_POSITIVE_DEFINITE)
-        doubtful = not margin > 0.0 or ratio[0] < relative_pivot_floor(n)
+        doubtful = not margin > 0.0 or reduced.ratio < relative_pivot_floor(self.n)
         if doubtful or not remaining < self.loops.WORRYING:
             code = SolverStatus.ILL_CONDITIONED
         return int(code)
+
+
+def _relative(change: Array, size: Array) -> tuple[float, float]:
+    """Largest correction relative to each unknown's own size, and to the largest of all."""
+    moved = change > 0.0
+    if not moved.any():
+        return 0.0, 0.0
+    largest = size.max()
+    with np.errstate(divide="ignore"):
+        own = (change[moved] / np.maximum(size[moved], 1e-12 * largest)).max()
+        return float(own), float(change.max() / largest)
+
+
+class _Passes:
+    """The buffers of one call, and passes over all segments that use them."""
+
+    def __init__(self, problem: PartitionedProblem, y: Array, base: Array | None) -> None:
+        self.problem = problem
+        module, counts = problem.module, np.array(problem.module.COUNTS)
+        self.inputs, self._alive = problem.inputs(y, base)
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+        count = len(problem.segments.lengths)
+        self._results = np.zeros((count, int(self._first[-1])))
+        self.bad = np.zeros(count, dtype=np.bool_)
+        describe = problem.loops.memory.descriptor
+        whole = np.array(describe(self._results[:, None]), dtype=np.int64)
+        self._outputs = np.repeat(whole[None], len(counts), axis=0)
+        self._outputs[:, 0] += 8 * self._first[:-1]
+        self._to = np.array(describe(y[None]), dtype=np.int64)
+        longest = int(problem.segments.lengths.max()) + 1
+        initial = longest if problem.initial_times else 0
+        self._room = module.room(longest, initial, problem.entries) + problem.loops.LANES
+        self._memory: dict[int, Array] = {}
+        self._threads = thread_limit()
+
+    def run(self, what: int, ends: Array | None = None) -> None:
+        """Do a pass; ``ends`` (times that stay, n) is their answer or its correction."""
+        problem, segments = self.problem, self.problem.segments
+        describe = problem.loops.memory.descriptor
+        at_ends = np.array(describe(None if ends is None else ends[None]), dtype=np.int64)
+
+        def work(start: int, stop: int) -> None:
+            if start not in self._memory:  # the parts are the same in every pass
+                self._memory[start] = np.empty(self._room)
+            problem.module.pass_segments(
+                start, stop, self.inputs, self._outputs, at_ends, self._to, segments.starts,
+                segments.lengths, len(segments.lengths), problem.initial_times, problem.entries,
+                problem.orders, what, self.bad, self._memory[start],
+            )  # fmt: skip
+
+        run_in_threads(work, problem.groups, self._threads)
+
+    def result(self, which: int) -> Array:
+        """What the last pass found, by segment (segments, entries)."""
+        return self._results[:, self._first[which] : self._first[which + 1]]
+
+
+class _Reduced:
+    """The factorised system of the times that stay."""
+
+    def __init__(self, passes: _Passes, first_block: Array) -> None:
+        from gpu_solver.backends import sweep_kernels
+
+        self._kernels = sweep_kernels
+        problem, module, n = passes.problem, passes.problem.module, passes.problem.n
+        count = len(problem.stays)
+        rows, columns = np.tril_indices(n)
+        diagonal = np.zeros((1, count, n, n))
+        diagonal[0, 0] = first_block
+        diagonal[0, 1:, rows, columns] += passes.result(module.RIGHT).T
+        diagonal[0, :-1, rows, columns] += passes.result(module.LEFT).T
+        lower = passes.result(module.FILL).reshape(1, count - 1, n, n).copy()
+        status, ratio = np.zeros(1, dtype=np.int64), np.ones(1)
+        self.failed = not np.isfinite(diagonal.sum() + lower.sum())
+        if not self.failed:
+            sweep_kernels.factorize(diagonal, lower, status, ratio)
+            self.failed = status[0] != 0
+        self._diagonal, self._lower = diagonal, lower
+        self._which = np.zeros(1, dtype=np.int64)
+        self.ratio = float(ratio[0])
+
+    def solve(self, passes: _Passes, first_side: Array) -> Array:
+        """Solve for the sides that the last pass found and that of the first time of all."""
+        module = passes.problem.module
+        rhs = np.zeros((1, *self._diagonal.shape[1:3], 1))
+        rhs[0, 0, :, 0] = first_side
+        rhs[0, 1:, :, 0] += passes.result(module.RIGHT_SIDE)
+        rhs[0, :-1, :, 0] += passes.result(module.LEFT_SIDE)
+        self._kernels.solve(self._diagonal, self._lower, self._which, rhs)
+        return rhs[0, :, :, 0]
 
 
 def _parts(views: ProblemViews, folded: bool) -> list[tuple[slice, ProblemViews]]:
     """Variables that are solved together."""
     if not folded:
         return [(slice(None), views)]
-    return [(slice(v, v + 1), one_variable(views, v)) for v in range(views.sizes.variables)]
+    count = views.sizes.variables
+    if not views.prepared.get("variables"):
+        views.prepared["variables"] = [one_variable(views, v) for v in range(count)]
+    return [(slice(v, v + 1), views.prepared["variables"][v]) for v in range(count)]
+
+
+def _prepared(views: ProblemViews, index: int) -> PartitionedProblem:
+    """The problem cut into segments, once for its forward and backward pass."""
+    if index not in views.prepared:
+        views.prepared[index] = PartitionedProblem(views, index)
+    problem: PartitionedProblem = views.prepared[index]
+    return problem
 
 
 def solve_by_segments(views: ProblemViews, folded: bool) -> tuple[Array, NDArray[np.int64]]:
@@ -300,7 +349,7 @@ def solve_by_segments(views: ProblemViews, folded: bool) -> tuple[Array, NDArray
         for index in range(count):
             target = y[index][:, variables]
             inside = target.reshape(steps, -1) if target.flags.c_contiguous else None
-            answer, code = PartitionedProblem(part, index).solve(inside)
+            answer, code = _prepared(part, index).solve(inside)
             if inside is None:
                 target[...] = answer.reshape(target.shape)
             status[index] = max(status[index], code)
@@ -322,11 +371,11 @@ def gradients_by_segments(
             continue
         g = np.empty(y.shape[1:])
         for variables, part in parts:
-            answer = PartitionedProblem(part, index).adjoint(
+            answer = _prepared(part, index).adjoint(
                 incoming[index][:, variables].reshape(len(g), -1)
             )
             g[:, variables] = answer.reshape(g[:, variables].shape)
-        whole = PartitionedProblem(views, index)
+        whole = _prepared(views, index)
         one = slice(index, index + 1)
         wanted = tuple(None if x is None else x[one] for x in (dc, dd, ds))
         flat = y[index].reshape(len(g), -1), g.reshape(len(g), -1)
@@ -335,11 +384,3 @@ def gradients_by_segments(
             steps, _, orders = du.shape[1:]
             rows = views.initial[index] * g[:steps, :, :orders]
             du[index] = np.where(np.isnan(views.u[index]), 0.0, rows)
-
-
-def _symmetric(triangles: Array, n: int) -> Array:
-    out = np.zeros((len(triangles), n, n))
-    rows, columns = np.tril_indices(n)
-    out[:, rows, columns] = triangles
-    out[:, columns, rows] = triangles
-    return out

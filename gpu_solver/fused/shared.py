@@ -58,6 +58,7 @@ def solve_shared(
         governing=share(views.governing),
         initial=share(views.initial),
         smooth=share(views.smooth),
+        prepared={},
     )
     y, status = solve_views(units)
     worst = int(status.max())

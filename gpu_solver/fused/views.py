@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class ProblemViews:
     smooth: Array
     sizes: Sizes
     n_steps: int
+    #: What was worked out about these arrays; never results.
+    prepared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def n_problems(self) -> int:
