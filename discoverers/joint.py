@@ -31,6 +31,9 @@ Array = NDArray[np.float64]
 LINK_LEVELS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Standard deviation q of the links in units of the noise; loose first: far starts converge."""
 
+TIGHT = 0.1
+"""Links up to this level leave the states no room to follow the noise."""
+
 SUBSTEP_SHARE = 0.3
 MAX_STEPS = 8
 TOLERANCE = 1e-2
@@ -135,6 +138,11 @@ class JointProblem:
     def _features(self, y: Array, u: Array) -> Array:
         return self.library.evaluate(y, u)[..., self.kept]
 
+    def _rate(self, coef: Array, y: Array, u: Array) -> Array:
+        # Active terms only: an inactive one that is not finite here must not spoil the rest.
+        active = coef.any(axis=0)
+        return self._features(y, u)[..., active] @ coef[:, active].T
+
     def flow(self, coef: Array, y: Array, record: Record, substeps: int | None = None) -> Array:
         """Integrate every node over its interval: (n - 1, V)."""
         count = substeps or self.substeps
@@ -142,10 +150,10 @@ class JointProblem:
         out = y[:-1]
         for part in range(count):
             a, b, c = self._inputs(record, part, count)
-            k1 = self._features(out, a) @ coef.T
-            k2 = self._features(out + 0.5 * h * k1, b) @ coef.T
-            k3 = self._features(out + 0.5 * h * k2, b) @ coef.T
-            k4 = self._features(out + h * k3, c) @ coef.T
+            k1 = self._rate(coef, out, a)
+            k2 = self._rate(coef, out + 0.5 * h * k1, b)
+            k3 = self._rate(coef, out + 0.5 * h * k2, b)
+            k4 = self._rate(coef, out + h * k3, c)
             out = out + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
         return out
 
@@ -164,6 +172,7 @@ class JointProblem:
         """
         n, n_states = len(y) - 1, y.shape[1]
         equation, term = np.divmod(columns, len(self.kept))
+        active = coef.any(axis=0)
         selector = np.zeros((n_states, len(columns)))
         selector[equation, np.arange(len(columns))] = 1.0
         h = (record.steps / self.substeps)[:, None]
@@ -174,10 +183,11 @@ class JointProblem:
 
         def slope(at: Array, by: Array, u: Array) -> tuple[Array, Array]:
             theta = self._features(at, u)
-            jacobian = coef @ self.library.jacobian(at, u)[..., self.kept, :]
-            rate = jacobian @ by
-            rate[..., n_states:] += selector * theta[:, None, term]
-            return theta @ coef.T, rate
+            slopes = self.library.jacobian(at, u)[..., self.kept, :]
+            rate = (coef[:, active] @ slopes[..., active, :]) @ by
+            border = theta[:, None, term]
+            rate[..., n_states:] += selector * np.where(np.isfinite(border), border, 0.0)
+            return theta[..., active] @ coef[:, active].T, rate
 
         for part in range(self.substeps):
             a, b, c = self._inputs(record, part, self.substeps)
@@ -237,7 +247,12 @@ class JointProblem:
         return weighted / freedom
 
     def sharpened(self, fit: JointFit) -> JointProblem:
-        """Raise the precision of states whose residuals are smaller than the noise was thought."""
+        """Raise the precision of states whose residuals are smaller than the noise was thought.
+
+        Only by a fit with tight links: loose ones follow the noise.
+        """
+        if fit.level > TIGHT:
+            return self
         weighted, _, freedom = self._residuals(fit)
         ratio = np.minimum(weighted / freedom, 1.0)
         ratio = np.maximum(ratio, np.minimum((self.floor_std / self.link_std) ** 2, 1.0))

@@ -220,7 +220,7 @@ class MNNDenseBaseline(BaseDiscoverer):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-        warn_of_misfit(found, trajectories.state_names)
+        warn_of_misfit(found, trajectories)
         return replace(
             found,
             converged=converged,

@@ -165,8 +165,16 @@ def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) ->
     Returns
     -------
     Refined or None
-        None where no joint fit of the regression's equations exists (the flow is not finite).
+        None where no joint fit of the regression's equations exists: their flow is not finite, or
+        the states' normal matrix is singular in float64.
     """
+    try:
+        return _refine(selection, max_terms, known_noise=known_noise)
+    except (FloatingPointError, np.linalg.LinAlgError):
+        return None
+
+
+def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -> Refined | None:
     began = time.perf_counter()
     coef = selection.coef
     problem, states = _problem(selection, RECORD)
@@ -213,7 +221,7 @@ def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) ->
         coef=final.coef,
         coef_std=coef_std.reshape(coef.shape),
         states=_joined(selection, final.states),
-        noise_std=whole.noise_std(final),
+        noise_std=selection.denoised.noise_std if known_noise else whole.noise_std(final),
         chi2=_tight_chi2(replace(problem, substeps=whole.substeps), final),
         link_level=final.level,
         converged=final.converged,
@@ -236,14 +244,15 @@ def _search(
     for _ in range(MAX_MOVES):
         normal = problem.normal_equations(fits[chosen], columns)
         search = search_subsets(normal, criterion, range(len(columns)), starts=[chosen])
-        sweep = _Sweep(problem, columns, criterion, fits, normal, search.losses, chosen)
+        permitted = {
+            one: loss
+            for one, loss in search.losses.items()
+            if _within(one, columns, best, max_terms)
+        }
+        sweep = _Sweep(problem, columns, criterion, fits, normal, permitted, chosen)
         incumbent = sweep.score(chosen)
         fresh = sorted(
-            (
-                one
-                for one in search.scores
-                if one not in fits and _within(one, columns, best, max_terms)
-            ),
+            (one for one in permitted if one not in fits),
             key=lambda one: search.scores[one],
         )
         for support in fresh[:PROPOSALS]:
@@ -351,7 +360,9 @@ def _blocks(
         for i, record in enumerate(problem.records)
         for first in range(0, max(len(record.x) - BLOCK, 0) + 1, BLOCK)
     ]
-    picked = np.unique(np.linspace(0, len(starts) - 1, SEARCH_NODES // BLOCK).round().astype(int))
+    held = sum(min(BLOCK, len(problem.records[i].x)) for i, _ in starts)
+    count = max(1, int(len(starts) * SEARCH_NODES / held))
+    picked = np.unique(np.linspace(0, len(starts) - 1, count).round().astype(int))
     records, chosen = [], []
     for index in picked:
         i, first = starts[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral as Whole
 from numbers import Real
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 
 from .base import BaseDiscoverer
 from .discovery import Discovery
-from .exceptions import IdentifiabilityWarning, MisfitWarning
+from .exceptions import ConvergenceWarning, IdentifiabilityWarning, MisfitWarning
 from .integration import MechanisticIntegral
 from .libraries import Library, resolve_library
 from .refinement import refine
@@ -87,7 +88,8 @@ class SMNNDiscoverer(BaseDiscoverer):
     equations are in the user's units.
 
     Warnings: `EmptyEquationWarning` for an equation without terms, `MisfitWarning` where chi2_ is
-    above 1.5, `IdentifiabilityWarning` for ties.
+    above 1.5 (more on short records), `IdentifiabilityWarning` for ties, `ConvergenceWarning` where
+    no joint fit exists and the regression's equations stand.
 
     References
     ----------
@@ -150,8 +152,18 @@ class SMNNDiscoverer(BaseDiscoverer):
         refined = None
         if not selection.explained:
             refined = refine(selection, self.max_terms, known_noise=noise_std is not None)
+            if refined is None:
+                warnings.warn(
+                    "The joint fit of states and coefficients failed (the candidate equations "
+                    "cannot be followed from sample to sample): the regression's equations are "
+                    "reported, with larger errors. Denser samples or a smaller library may help.",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
         found = report_refined(selection, refined) if refined else report_selection(selection)
-        warn_of_misfit(found, trajectories.state_names)
+        if refined is None and not selection.explained:
+            found = replace(found, converged=False)
+        warn_of_misfit(found, trajectories)
         if not found.extras["identifiable_"]:
             others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1
             warnings.warn(
@@ -185,17 +197,18 @@ def known_noise(noise_std: float | ArrayLike | None, n_states: int) -> NDArray[n
     return np.broadcast_to(values, (n_states,))
 
 
-def warn_of_misfit(found: Discovery, state_names: tuple[str, ...]) -> None:
+def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:
     """Warn of equations that do not explain the data to within the noise."""
-    chi2 = found.extras["chi2_"]
+    # On short records chi2 itself, and the noise that it is measured in, are uncertain.
+    limit = max(MISFIT, 1.0 + 6.0 * np.sqrt(2.0 / trajectories.n_samples))
     poor = [
         f"{name} ({value:.3g})"
-        for name, value in zip(state_names, chi2, strict=True)
-        if value > MISFIT
+        for name, value in zip(trajectories.state_names, found.extras["chi2_"], strict=True)
+        if value > limit
     ]
     if poor:
         warnings.warn(
-            f"The equations leave more than the noise unexplained: chi2 is above {MISFIT} for "
+            f"The equations leave more than the noise unexplained: chi2 is above {limit:.2g} for "
             f"{', '.join(poor)}. The law may need terms outside the library, a state that was not "
             "measured, or denser samples; try a richer `library`.",
             MisfitWarning,
