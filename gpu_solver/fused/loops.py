@@ -108,7 +108,7 @@ def judge(change, size, step, steps_taken, sizes, codes, active):
         shrunk = own / sizes[0, lane]
         sizes[2, lane] = whole * min(whole / sizes[1, lane], 1.0) if whole > 0.0 else 0.0
         sizes[0, lane], sizes[1, lane] = own, whole
-        if shrunk < 0.5 and own * shrunk > NEGLIGIBLE:
+        if (steps_taken == 0 or shrunk < 0.5) and own * shrunk > NEGLIGIBLE:
             again = True
         else:
             active[lane] = 0.0

@@ -224,7 +224,8 @@ class PartitionedProblem:
             remaining = whole * min(whole / last_whole, 1.0) if whole > 0 else 0.0
             shrunk = own / last_own
             last_own, last_whole = own, whole
-            if not (shrunk < 0.5 and own * shrunk > self.loops.NEGLIGIBLE):
+            useful = count == 0 or shrunk < 0.5
+            if not (useful and own * shrunk > self.loops.NEGLIGIBLE):
                 break
         doubtful = not margin > 0.0 or reduced.ratio < relative_pivot_floor(self.n)
         if doubtful or not remaining < self.loops.WORRYING:

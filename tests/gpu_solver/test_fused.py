@@ -220,6 +220,17 @@ def test_only_the_problems_that_lost_digits_are_solved_by_qr(oracle):
         torch.testing.assert_close(gradient / scale, expected / scale, rtol=0.0, atol=1e-8)
 
 
+@pytest.mark.parametrize("problems", [1, 4])  # by segments of time, and by problems
+def test_refinement_restores_the_digits_of_a_third_order_equation(oracle, problems):
+    one = third_order(oracle, 999, 0.01)
+    c = np.repeat(one.c[None], problems, axis=0)
+    batch = LinearODEProblem(c, one.d, one.u, one.s, weight_smooth=one.weight_smooth)
+    solution = solve(batch, "fused")
+    exact = oracle.validation_odes["third order"][3]
+    assert (solution.status == SolverStatus.REFINED).all()
+    assert (np.mean((solution.y[:, :, 0, 0] - exact[0]) ** 2, axis=-1) < 1e-18).all()
+
+
 def test_large_batches_and_long_sequences_choose_the_generated_code(oracle):
     many = LinearODEProblem(*random_parts(0, (1, 2, 1), 30, (100,), orders=2))
     assert select_backend(many).name == "fused"
