@@ -18,6 +18,12 @@ from gpu_solver.status import SolverStatus
 
 __all__ = ["LinearODEFactor", "factorize", "factorize_problem", "lost_digits"]
 
+#: Blocks up to this size are unrolled by the generated code of `gpu_solver.fused`.
+FUSED_BLOCK = 12
+#: Times in the whole batch from which that code, compiled once for every size of block and kept on
+#: disk, is worth its compilation.
+FUSED_TIMES = 2048
+
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
@@ -34,9 +40,13 @@ class LinearODEFactor(ODEOperator):
         Codes of the factorisation, in the batch shape of the left-hand side.
     factor : BlockTridiagonalFactor
         The factorised normal matrix M, with ``log_determinant`` and ``selected_inverse``.
+    generated : bool
+        Whether `solve` and `adjoint` may leave the factor aside and eliminate again in generated
+        code where that is faster; "auto" allows it.
     """
 
     factor: BlockTridiagonalFactor
+    generated: bool = False
     is_linear = True
 
     def solve_with_status(self, d: Array, u: Array) -> tuple[Array, Codes]:
@@ -59,11 +69,47 @@ class LinearODEFactor(ODEOperator):
         status = np.where(overflow & (status < 3), int(SolverStatus.NON_FINITE_INPUT), status)
         return hide_failed(y, status, 3), status
 
+    def solve_many(self, d: Array, u: Array) -> tuple[Array, Codes]:
+        """As `solve_with_status`, by generated code if this factor may use it and it pays."""
+        if not self._prefers_fused(np.broadcast_shapes(d.shape[:-2], u.shape[:-3])):
+            return self.solve_with_status(d, u)
+        from gpu_solver.fused.solver import solve_views
+        from gpu_solver.fused.views import views_of_rows
+
+        views, batch = views_of_rows(self.rows, d, u)
+        y, status = solve_views(views)
+        y, status = y.reshape(*batch, *y.shape[1:]), status.reshape(batch)
+        status = np.maximum(status, self.status)
+        return hide_failed(y, status, 3), status
+
+    def _prefers_fused(self, batch: tuple[int, ...]) -> bool:
+        """Whether to eliminate again in generated code costs less than to read the factor back."""
+        batch = np.broadcast_shapes(batch, self.status.shape)
+        times = int(np.prod(batch, dtype=np.int64)) * self.rows.n_steps
+        return self.generated and self.rows.block_size <= FUSED_BLOCK and times >= FUSED_TIMES
+
     def solve_with_report(self, d: Array, u: Array) -> tuple[Array, Codes, None]:
         """Return y, status and, as there is no iteration to report on, None."""
         return (*self.solve_with_status(d, u), None)
 
     def _adjoint(self, gradient: Array) -> tuple[Array, Array]:
+        rows = self.rows
+        if self._prefers_fused(gradient.shape[:-3]):
+            from gpu_solver.fused.solver import gradients_of
+            from gpu_solver.fused.views import views_of_rows
+
+            lead = gradient.shape[:-3]
+            d = np.broadcast_to(0.0, (*lead, rows.n_steps, rows.c.shape[-2]))
+            u = np.broadcast_to(0.0, (*lead, *rows.initial.shape[-3:]))
+            views, batch = views_of_rows(rows, d, u)
+            core = gradient.shape[-3:]
+            flat = np.broadcast_to(gradient, batch + core).reshape(-1, *core)
+            nothing, needs = np.zeros(flat.shape), (False, True, True, False)
+            found = gradients_of(views, nothing, flat, needs, (np.float64,) * 4)
+            return (
+                np.asarray(found.d).reshape(*batch, *d.shape[-2:]),
+                np.asarray(found.u).reshape(*batch, *u.shape[-3:]),
+            )
         h = self.rows.weigh(self.rows.multiply(self.solve_adjoint(gradient)))
         return h.governing, h.initial
 
@@ -212,7 +258,9 @@ def factorize(
     factor = factorize_problem(problem, "sweep")[0]
     # How many digits the factor lost shows only when it is used.
     trial = factor.solve_with_status(np.ones_like(d), np.where(np.isnan(u), 0.0, 1.0))[1]
-    return factorize_problem(problem, "qr")[0] if lost_digits(trial) else factor
+    if lost_digits(trial):
+        return factorize_problem(problem, "qr")[0]
+    return replace(factor, generated=True)
 
 
 def lost_digits(status: Codes) -> bool:

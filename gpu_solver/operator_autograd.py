@@ -60,7 +60,7 @@ def solve_tensors(operator: ODEOperator, d: Any, u: Any) -> tuple[Any, NDArray[n
         code = int(operator.status.max())
         y, status = product(operator._matrix, operator._core, wide, u, batch, code)
     else:
-        values, status, _ = operator.solve_with_report(d.detach().numpy(), u.detach().numpy())
+        values, status = operator.solve_many(d.detach().numpy(), u.detach().numpy())
         y = _SolveWithFactor.apply(d, u, operator, values)
     y = y.to(device)
     return (y.float() if single else y), status

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_solver.factorization import factorize_problem, lost_digits
+from gpu_solver.factorization import (
+    FUSED_BLOCK,
+    FUSED_TIMES,
+    factorize_problem,
+    lost_digits,
+)
 from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status, warn_not_converged
@@ -28,11 +33,6 @@ METHODS: Mapping[str, str] = {
 
 #: Blocks above this size are faster through LAPACK than through compiled loops.
 LARGE_BLOCK = 32
-#: Blocks up to this size are unrolled.
-FUSED_BLOCK = 12
-#: Times in the whole batch from which the generated code, compiled once for every size of block and
-#: kept on disk, is worth its compilation.
-FUSED_TIMES = 2048
 
 
 @dataclass(frozen=True)

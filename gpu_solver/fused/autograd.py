@@ -49,7 +49,7 @@ class _FusedSolve(torch.autograd.Function):
                     continue
                 whole = torch.from_numpy(part).reshape(*batch, *part.shape[1:])
                 total = sum_to_shape(whole, tuple(tensor.shape))
-                gradients.append(total.to(tensor.dtype))
+                gradients.append(total.to(device=tensor.device, dtype=tensor.dtype))
         if torch.is_grad_enabled():
             gradients = once_differentiable(grad_y, inputs, gradients)
         return (*gradients, None, None)

@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.arrays import to_numpy
+from gpu_solver.assembly import LeastSquaresRows
 from gpu_solver.fused.sweeps import Sizes
 from gpu_solver.problem import LinearODEProblem
 
-__all__ = ["ProblemViews", "is_decoupled", "one_stride", "one_variable", "views_of"]
+__all__ = [
+    "ProblemViews",
+    "is_decoupled",
+    "one_stride",
+    "one_variable",
+    "views_of",
+    "views_of_rows",
+]
 
 Array = NDArray[Any]
 
@@ -67,6 +75,20 @@ def views_of(problem: LinearODEProblem) -> ProblemViews:
         sizes=Sizes(variables, size - 1, equations),
         n_steps=steps,
     )
+
+
+def views_of_rows(rows: LeastSquaresRows, d: Array, u: Array) -> tuple[ProblemViews, Any]:
+    """The problems with that left-hand side and right-hand sides without NaN; and their batch."""
+    core = (rows.n_variables, rows.order + 1)
+    c = rows.c.reshape(*rows.c.shape[:-1], *core)
+    governing = _broadcast_core(rows.governing, (rows.governing.shape[-2], rows.c.shape[-2]))
+    smooth = _broadcast_core(rows.smooth, (rows.smooth.shape[-3], *core))
+    initial = _broadcast_core(rows.initial, u.shape[-3:])
+    parts = ((c, 4), (d, 2), (u, 3), (rows.s, 1), (governing, 2), (initial, 3), (smooth, 3))
+    batch = np.broadcast_shapes(*(part.shape[:-axes] for part, axes in parts))
+    c, d, u, s, governing, initial, smooth = (_flat(part, batch, axes) for part, axes in parts)
+    sizes = Sizes(core[0], rows.order, rows.c.shape[-2])
+    return ProblemViews(c, d, u, s, governing, initial, smooth, sizes, rows.n_steps), batch
 
 
 def _broadcast_core(value: Array, core: tuple[int, ...]) -> Array:

@@ -337,6 +337,12 @@ def test_a_factor_solves_tensors_with_gradients(steps, many):
     for mine, other in zip(found, right, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(operator.solve(d, u), y.detach().numpy(), atol=1e-10)
+    slow = factorize(c[0], s[0], n_initial_orders=2, method="sweep")
+    assert (operator.generated, slow.generated) == (True, False)
+    for mine, other in zip(
+        operator.adjoint(c[..., 0, :, :]), slow.adjoint(c[..., 0, :, :]), strict=True
+    ):
+        np.testing.assert_allclose(mine, other, rtol=1e-7, atol=1e-8)
     assert operator.solve(inputs[0].float(), inputs[1].float()).dtype == torch.float32
     with torch.no_grad():
         inputs[0][0, 0, 0] = torch.nan
