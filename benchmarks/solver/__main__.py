@@ -139,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             )
             _say(f"{case.name}: {', '.join(times)}")
         results["cases"] += reports
+        if given.out is not None:  # what is known already survives an interruption
+            given.out.write_text(json.dumps(results, indent=1) + "\n")
         if group == "sequence":
             results["slopes"] = slopes(reports)
     if "memory" in given.cases:
