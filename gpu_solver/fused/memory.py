@@ -56,6 +56,9 @@ def pack(source, count, to, rows, problems, starts, bad):
     """
     varies = source[5] > 1
     copied = rows if varies else 1
+    times, entries = copied, count
+    if source[3] == count * source[4]:  # one run of numbers: one loop
+        times, entries = 1, copied * count
     for lane in range(LANES):
         problem, part = divmod(problems[lane], source[6])
         address = source[0] + problem * source[2] + part * source[7]
@@ -64,14 +67,14 @@ def pack(source, count, to, rows, problems, starts, bad):
         out = to + 8 * lane
         check = 0.0
         if source[1] == 0:
-            for t in range(copied):
-                for k in range(count):
+            for t in range(times):
+                for k in range(entries):
                     value = load(address + t * source[3] + k * source[4])
                     check += value * 0.0
                     store(out + (t * count + k) * ROW, value)
         else:
-            for t in range(copied):
-                for k in range(count):
+            for t in range(times):
+                for k in range(entries):
                     value = _load_single(address + t * source[3] + k * source[4])
                     check += value * 0.0
                     store(out + (t * count + k) * ROW, value)
@@ -82,18 +85,22 @@ def pack(source, count, to, rows, problems, starts, bad):
 @njit(nogil=True, error_model="numpy")
 def unpack(target, count, at, first, rows, problems, starts, lanes):
     """Copy local times ``first`` to ``rows`` of the first lanes to where they belong."""
+    times, entries = rows - first, count
+    if target[3] == count * target[4]:
+        times, entries = 1, (rows - first) * count
     for lane in range(lanes):
         problem, part = divmod(problems[lane], target[6])
-        address = target[0] + problem * target[2] + part * target[7] + starts[lane] * target[3]
-        source = at + 8 * lane
+        address = target[0] + problem * target[2] + part * target[7]
+        address += (starts[lane] + first) * target[3]
+        source = at + 8 * lane + first * count * ROW
         if target[1] == 0:
-            for t in range(first, rows):
-                for k in range(count):
+            for t in range(times):
+                for k in range(entries):
                     value = load(source + (t * count + k) * ROW)
                     store(address + t * target[3] + k * target[4], value)
         else:
-            for t in range(first, rows):
-                for k in range(count):
+            for t in range(times):
+                for k in range(entries):
                     value = load(source + (t * count + k) * ROW)
                     _store_single(address + t * target[3] + k * target[4], value)
 
