@@ -25,11 +25,18 @@ print(cache_directory())
 """
 
 
-def run(**environment):
+WHERE = """
+from gpu_solver.fused.cache import cache_directory
+print(0.0)
+print(cache_directory())
+"""
+
+
+def run(code=CODE, **environment):
     root = str(Path(gpu_solver.__file__).parent.parent)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GPU_SOLVER", "NUMBA", "XDG"))}
     result = subprocess.run(
-        [sys.executable, "-c", CODE],
+        [sys.executable, "-c", code],
         env={**kept, "PYTHONPATH": root, **environment},
         capture_output=True,
         text=True,
@@ -58,7 +65,7 @@ def test_a_second_process_finds_the_compiled_kernels(tmp_path):
 def test_without_a_writable_home_a_private_temporary_directory_serves(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    _, directory = run(HOME=str(blocked), TMPDIR=str(tmp_path))
+    _, directory = run(WHERE, HOME=str(blocked), TMPDIR=str(tmp_path))
     assert directory.parent == tmp_path
     assert directory.name.startswith("gpu_solver-")
 
