@@ -218,7 +218,7 @@ def draw(results: Mapping[str, Any], path: str | Path) -> None:
     left.grid(alpha=0.3)
     if lines:
         left.set(xscale="log", yscale="log")
-        left.legend(fontsize=7)
+        left.legend(fontsize=6, loc="lower right")
     others = [report for report in reports if report["case"]["group"] != "sequence"]
     for name, marker in (("auto", "o"), ("best", "s"), ("published", "^"), ("roofline", "|")):
         places, values = [], []
