@@ -3,8 +3,8 @@
 The Hudson's Bay Company's pelts of 1900 to 1920 are the textbook example of Lotka and Volterra's
 equations: real, short and noisy. The script fits polynomial equations with default settings, prints
 them with their uncertainty, and then asks the fit itself how much of it to believe: how sharp is
-each coefficient, which other equations would do, does leaving out a year change the equations, and do the equations forecast years
-that they were not fitted to better than a naive guess does.
+each coefficient, which other equations would do, does leaving out a year change them, and do they
+forecast years that they were not fitted to better than a naive guess does.
 """
 
 import argparse
