@@ -343,7 +343,7 @@ class BlockTridiagonalFactor:
         ------
         SolverError
             If a problem failed and ``on_failure="raise"``.
-        NotImplementedError
+        ValueError
             If the method has no selected inverse (only "sweep" has).
         """
         check_on_failure(on_failure)

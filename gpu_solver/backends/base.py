@@ -55,4 +55,6 @@ class BlockTridiagonalBackend(ABC):
 
     def selected_inverse(self, state: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Blocks (t, t) and (t+1, t) of the inverse of M, shaped as M's own."""
-        raise NotImplementedError(f"backend {self.name!r} has no selected inverse.")
+        raise ValueError(
+            f"method {self.name!r} has no selected inverse; factorize with method='sweep'."
+        )
