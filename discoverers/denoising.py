@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .noise import NoiseModel, estimate_noise
 from .smoothing import smooth_channels
 from .trajectories import Trajectories
 
-__all__ = ["Denoised", "denoise"]
+__all__ = ["Denoised", "denoise", "known_noise"]
 
 Array = NDArray[np.float64]
 
@@ -123,6 +123,27 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         smoothness=np.array([fit.smoothness for fit in fits]),
         freedom=np.array([sum(float(h.sum()) for h in fit.leverage) for fit in fits]),
     )
+
+
+def known_noise(noise_std: float | ArrayLike | None, n_states: int) -> NDArray[np.float64] | None:
+    """Check the parameter `noise_std` and spread it over the states.
+
+    Raises
+    ------
+    ValueError
+        If there is neither one value nor one per state, or a value is not positive and finite.
+    """
+    if noise_std is None:
+        return None
+    values = np.asarray(noise_std, dtype=np.float64)
+    if values.shape not in ((), (n_states,)):
+        raise ValueError(
+            f"noise_std must be a number or hold one number per state ({n_states}), got shape "
+            f"{values.shape}."
+        )
+    if not np.isfinite(values).all() or (values <= 0).any():
+        raise ValueError(f"noise_std must be positive and finite, got {noise_std!r}.")
+    return np.broadcast_to(values, (n_states,))
 
 
 def _noise_rms(runs: tuple, values: tuple[Array, ...], model: NoiseModel, v: int) -> float:

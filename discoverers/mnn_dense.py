@@ -16,13 +16,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from gpu_solver import factorize
 
 from .base import BaseDiscoverer
+from .denoising import known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning
 from .integration import Integral, MechanisticIntegral
 from .libraries import Library, resolve_library
-from .reporting import report_selection
+from .reporting import report_selection, warn_of_misfit
 from .selection import select_terms
-from .smnn import known_noise, warn_of_misfit
 from .trajectories import Trajectories
 
 __all__ = ["MNNDenseBaseline"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,16 +11,20 @@ from numpy.typing import NDArray
 
 from .discovery import Discovery, FittedTrajectory
 from .equations import Equations
+from .exceptions import MisfitWarning
 from .refinement import Refined
 from .selection import Selection
 from .sparse import combine
+from .trajectories import Trajectories
 
-__all__ = ["report_refined", "report_selection"]
+__all__ = ["report_refined", "report_selection", "warn_of_misfit"]
 
 Array = NDArray[np.float64]
 
 CLOSE = 6.0
 """Scores within this of the best are reported as alternatives."""
+
+MISFIT = 1.5
 
 TIED = 2.0
 """Scores within this of the best are as good: the data do not tell which law is right."""
@@ -97,6 +102,25 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
             "identifiable_": len(refined.alternatives(TIED)) == 1,
         },
     )
+
+
+def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:
+    """Warn of equations that do not explain the data to within the noise."""
+    # On short records chi2 itself, and the noise that it is measured in, are uncertain.
+    limit = max(MISFIT, 1.0 + 6.0 * np.sqrt(2.0 / trajectories.n_samples))
+    poor = [
+        f"{name} ({value:.3g})"
+        for name, value in zip(trajectories.state_names, found.extras["chi2_"], strict=True)
+        if value > limit
+    ]
+    if poor:
+        warnings.warn(
+            f"The equations leave more than the noise unexplained: chi2 is above {limit:.2g} for "
+            f"{', '.join(poor)}. The law may need terms outside the library, a state that was not "
+            "measured, or denser samples; try a richer `library`.",
+            MisfitWarning,
+            stacklevel=6,
+        )
 
 
 def _solution(

@@ -8,23 +8,21 @@ from numbers import Integral as Whole
 from numbers import Real
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
 from .base import BaseDiscoverer
+from .denoising import known_noise
 from .discovery import Discovery
-from .exceptions import ConvergenceWarning, IdentifiabilityWarning, MisfitWarning
+from .exceptions import ConvergenceWarning, IdentifiabilityWarning
 from .integration import MechanisticIntegral
 from .libraries import Library, resolve_library
 from .refinement import refine
-from .reporting import TIED, report_refined, report_selection
+from .reporting import TIED, report_refined, report_selection, warn_of_misfit
 from .selection import select_terms
 from .trajectories import Trajectories
 
 __all__ = ["SMNNDiscoverer"]
-
-MISFIT = 1.5
 
 
 class SMNNDiscoverer(BaseDiscoverer):
@@ -97,8 +95,7 @@ class SMNNDiscoverer(BaseDiscoverer):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from discoverers import SMNNDiscoverer
+    >>>     >>> from discoverers import SMNNDiscoverer
     >>> t = np.linspace(0.0, 10.0, 200)
     >>> X = np.column_stack([np.cos(2.0 * t), -2.0 * np.sin(2.0 * t)])
     >>> SMNNDiscoverer(library="poly2").fit(t, X).equations_.round(4)
@@ -174,43 +171,3 @@ class SMNNDiscoverer(BaseDiscoverer):
                 stacklevel=5,
             )
         return found
-
-
-def known_noise(noise_std: float | ArrayLike | None, n_states: int) -> NDArray[np.float64] | None:
-    """Check the parameter `noise_std` and spread it over the states.
-
-    Raises
-    ------
-    ValueError
-        If there is neither one value nor one per state, or a value is not positive and finite.
-    """
-    if noise_std is None:
-        return None
-    values = np.asarray(noise_std, dtype=np.float64)
-    if values.shape not in ((), (n_states,)):
-        raise ValueError(
-            f"noise_std must be a number or hold one number per state ({n_states}), got shape "
-            f"{values.shape}."
-        )
-    if not np.isfinite(values).all() or (values <= 0).any():
-        raise ValueError(f"noise_std must be positive and finite, got {noise_std!r}.")
-    return np.broadcast_to(values, (n_states,))
-
-
-def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:
-    """Warn of equations that do not explain the data to within the noise."""
-    # On short records chi2 itself, and the noise that it is measured in, are uncertain.
-    limit = max(MISFIT, 1.0 + 6.0 * np.sqrt(2.0 / trajectories.n_samples))
-    poor = [
-        f"{name} ({value:.3g})"
-        for name, value in zip(trajectories.state_names, found.extras["chi2_"], strict=True)
-        if value > limit
-    ]
-    if poor:
-        warnings.warn(
-            f"The equations leave more than the noise unexplained: chi2 is above {limit:.2g} for "
-            f"{', '.join(poor)}. The law may need terms outside the library, a state that was not "
-            "measured, or denser samples; try a richer `library`.",
-            MisfitWarning,
-            stacklevel=6,
-        )
