@@ -95,7 +95,8 @@ class SMNNDiscoverer(BaseDiscoverer):
 
     Examples
     --------
-    >>>     >>> from discoverers import SMNNDiscoverer
+    >>> import numpy as np
+    >>> from discoverers import SMNNDiscoverer
     >>> t = np.linspace(0.0, 10.0, 200)
     >>> X = np.column_stack([np.cos(2.0 * t), -2.0 * np.sin(2.0 * t)])
     >>> SMNNDiscoverer(library="poly2").fit(t, X).equations_.round(4)
