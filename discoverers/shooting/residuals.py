@@ -1,0 +1,173 @@
+"""Whitened residuals of all runs and their Jacobian, reduced to normal equations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .model import StateSpaceModel
+from .observation import Observation
+from .paths import Path, integrate
+from .signal import Record
+
+__all__ = ["Problem", "Reduced", "Unknowns", "reduce_run"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Unknowns:
+    """Which coefficients and initial states are estimated, and where they sit in the vector.
+
+    The vector holds the free coefficients, then the free initial states run by run.
+    """
+
+    free_theta: NDArray[np.bool_]
+    free_x0: NDArray[np.bool_]
+
+    @property
+    def n_theta(self) -> int:
+        """Number of free coefficients."""
+        return int(self.free_theta.sum())
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns P."""
+        return self.n_theta + int(self.free_x0.sum())
+
+    def columns(self, run: int) -> NDArray[np.intp]:
+        """Positions, in the vector, of the unknowns that one run depends on."""
+        before = self.n_theta + int(self.free_x0[:run].sum())
+        own = before + np.arange(int(self.free_x0[run].sum()))
+        return np.concatenate([np.arange(self.n_theta), own]).astype(np.intp)
+
+    def pack(self, theta: Array, x0: Array) -> Array:
+        """Vector (P,) from coefficients (K,) and initial states (runs, n_s)."""
+        return np.concatenate([theta[self.free_theta], x0[self.free_x0]])
+
+    def unpack(self, vector: Array, theta: Array, x0: Array) -> tuple[Array, Array]:
+        """Coefficients and initial states with the free entries replaced."""
+        theta, x0 = theta.copy(), x0.copy()
+        theta[self.free_theta] = vector[: self.n_theta]
+        x0[self.free_x0] = vector[self.n_theta :]
+        return theta, x0
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What stays the same while a model is calibrated.
+
+    Attributes
+    ----------
+    model : StateSpaceModel
+    records : tuple of Record
+    observation : Observation
+    noise_std : ndarray of shape (C,)
+    unknowns : Unknowns
+    prior_mean, prior_precision : ndarray of shape (n_theta,) and (n_theta, n_theta)
+        Gaussian prior on the free coefficients; a zero matrix is none.
+    substeps : tuple of int
+        Per run.
+    """
+
+    model: StateSpaceModel
+    records: tuple[Record, ...]
+    observation: Observation
+    noise_std: Array
+    unknowns: Unknowns
+    prior_mean: Array
+    prior_precision: Array
+    substeps: tuple[int, ...]
+
+    def paths(self, theta: Array, x0: Array, window: int, *, derivatives: bool) -> list[Path]:
+        """Integrate every run over at most its first `window` samples."""
+        return [
+            integrate(
+                self.model,
+                theta,
+                x0[run],
+                record if window >= len(record) else record.head(window),
+                free_theta=self.unknowns.free_theta if derivatives else None,
+                free_x0=self.unknowns.free_x0[run] if derivatives else None,
+                substeps=self.substeps[run],
+            )
+            for run, record in enumerate(self.records)
+        ]
+
+    def prior_cost(self, theta: Array) -> float:
+        """``(theta - mean)^T precision (theta - mean)`` of the free coefficients."""
+        away = theta[self.unknowns.free_theta] - self.prior_mean
+        return float(away @ self.prior_precision @ away)
+
+    def cost(self, theta: Array, x0: Array, window: int) -> float:
+        """Sum of squared whitened residuals and prior; infinite if a run does not get through."""
+        total = self.prior_cost(theta)
+        for record, path in zip(
+            self.records, self.paths(theta, x0, window, derivatives=False), strict=True
+        ):
+            if not path.complete:
+                return np.inf
+            residual = self.whitened(record, path)
+            total += float(np.vdot(residual, residual))
+        return total if np.isfinite(total) else np.inf
+
+    def whitened(self, record: Record, path: Path) -> Array:
+        """Residuals (n, C) in units of the noise, 0 where nothing was measured."""
+        n = len(path.X)
+        predicted = self.observation.values(path.X, path.F, record.u[:n])
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = (record.y[:n] - predicted) * self._scale(record, n)
+        return np.where(np.isnan(record.y[:n]), 0.0, scaled)
+
+    def jacobian(self, record: Record, path: Path) -> Array:
+        """Derivatives of the whitened predictions, (n, C, p), 0 where nothing was measured."""
+        n = len(path.X)
+        slope = self.observation.sensitivities(path.X, path.F, record.u[:n], path.dX, path.dF)
+        scale = np.where(np.isnan(record.y[:n]), 0.0, self._scale(record, n))
+        return np.asarray(slope * scale[:, :, None])
+
+    def _scale(self, record: Record, n: int) -> Array:
+        return np.asarray(np.sqrt(record.weight[:n, None]) / self.noise_std)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """Normal equations of the Gauss-Newton step: ``matrix @ step = gradient``."""
+
+    matrix: Array
+    gradient: Array
+    cost: float
+
+
+def reduce_run(problem: Problem, theta: Array, x0: Array, window: int) -> Reduced | None:
+    """Linearise all runs over a window; None if a run does not get through it."""
+    unknowns = problem.unknowns
+    matrix = np.zeros((unknowns.size, unknowns.size))
+    gradient = np.zeros(unknowns.size)
+    n_theta = unknowns.n_theta
+    matrix[:n_theta, :n_theta] += problem.prior_precision
+    away = theta[unknowns.free_theta] - problem.prior_mean
+    gradient[:n_theta] -= problem.prior_precision @ away
+    cost = problem.prior_cost(theta)
+    for run, (record, path) in enumerate(
+        zip(problem.records, problem.paths(theta, x0, window, derivatives=True), strict=True)
+    ):
+        if not path.complete:
+            return None
+        columns = unknowns.columns(run)
+        residual = problem.whitened(record, path).ravel()
+        slope = problem.jacobian(record, path).reshape(len(residual), -1)
+        matrix[np.ix_(columns, columns)] += slope.T @ slope
+        gradient[columns] += slope.T @ residual
+        cost += float(residual @ residual)
+    if not (np.isfinite(cost) and np.isfinite(matrix).all()):
+        return None
+    return Reduced(matrix, gradient, cost)
+
+
+def sequence_window(records: Sequence[Record]) -> int:
+    """Samples of the longest record."""
+    return max(len(record) for record in records)

@@ -1,0 +1,100 @@
+"""The quadratic that the calibration's cost looks like nearby, over all candidate terms at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from discoverers.sparse.normal_equations import NormalEquations
+
+from .calibration import make_problem
+from .model import StateSpaceModel
+from .observation import Observation
+from .residuals import sequence_window
+from .signal import Record
+
+__all__ = ["tangent"]
+
+Array = NDArray[np.float64]
+
+
+def tangent(
+    model: StateSpaceModel,
+    theta: ArrayLike,
+    x0: ArrayLike,
+    records: Sequence[Record],
+    observation: Observation,
+    noise_std: ArrayLike,
+    *,
+    free_theta: NDArray[np.bool_] | None = None,
+    free_x0: ArrayLike | None = None,
+    substeps: int | None = None,
+) -> NormalEquations | None:
+    """Gauss-Newton quadratic in the free coefficients, around a calibrated incumbent.
+
+    The trajectory's sensitivity to a term does not need the term to be active: one integration
+    with the incumbent prices every candidate, and every subset of them after that is a small
+    linear solve. Initial states that are free are eliminated: each subset has its best ones.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+        With all candidate columns.
+    theta : array-like of shape (K,)
+        Coefficients of the incumbent, 0 for candidates that are not in it.
+    x0, records, observation, noise_std, free_theta, free_x0, substeps
+        As in `calibrate`.
+
+    Returns
+    -------
+    NormalEquations or None
+        Over the free columns in their order, in units of the noise; None if the incumbent cannot
+        be integrated through the records.
+    """
+    at = np.where(model.free, np.asarray(theta, dtype=np.float64), model.fixed_theta)
+    starts = np.array(
+        np.broadcast_to(np.asarray(x0, dtype=np.float64), (len(records), model.n_states))
+    )
+    problem = make_problem(
+        model,
+        at,
+        starts,
+        records,
+        observation,
+        noise_std,
+        free_theta=free_theta,
+        free_x0=free_x0,
+        substeps=substeps,
+    )
+    unknowns = problem.unknowns
+    n = unknowns.n_theta
+    gram, moment, energy, rows = np.zeros((n, n)), np.zeros(n), 0.0, 0
+    window = sequence_window(records)
+    for record, path in zip(
+        records, problem.paths(at, starts, window, derivatives=True), strict=True
+    ):
+        if not path.complete:
+            return None
+        residual = problem.whitened(record, path).ravel()
+        slope = problem.jacobian(record, path).reshape(len(residual), -1)
+        if not np.isfinite(slope).all():
+            return None
+        target = residual + slope[:, :n] @ at[unknowns.free_theta]
+        columns, target = _without(slope[:, :n], target, slope[:, n:])
+        gram += columns.T @ columns
+        moment += columns.T @ target
+        energy += float(target @ target)
+        rows += int((~np.isnan(record.y)).sum()) - (slope.shape[1] - n)
+    return NormalEquations(gram, moment, energy, rows)
+
+
+def _without(columns: Array, target: Array, nuisance: Array) -> tuple[Array, Array]:
+    """Columns and target after projection on what the nuisance columns cannot explain."""
+    if nuisance.shape[1] == 0:
+        return columns, target
+    basis, triangle = np.linalg.qr(nuisance)
+    size = np.abs(np.diagonal(triangle))
+    basis = basis[:, size > 1e-12 * size.max(initial=0.0)]
+    return columns - basis @ (basis.T @ columns), target - basis @ (basis.T @ target)
