@@ -180,7 +180,12 @@ def test_running_time_backwards_turns_the_slopes_around(seed):
     (back,) = smooth_channels(
         [s[::-1] for s in steps], [x[::-1] for x in X], [p[::-1] for p in precision]
     )
+    # Where the smoother interpolates, several strengths score alike to rounding, and either may be
+    # chosen: values then differ by the strength, 1e-7 here.
     tolerance = 1e-8 * max(1.0, plain.smoothness) ** 0.5
+    if plain.smoothness != back.smoothness:
+        assert max(plain.smoothness, back.smoothness) <= 1e-6
+        tolerance = 1e-6
     np.testing.assert_allclose(back.values[0][::-1], plain.values[0], atol=tolerance)
     np.testing.assert_allclose(back.slopes[0][::-1], -plain.slopes[0], atol=tolerance)
 
