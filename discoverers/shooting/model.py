@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -12,8 +12,9 @@ import sympy
 from numpy.typing import NDArray
 
 from discoverers.equations import Equations
+from discoverers.expressions import parse_expression
 
-from .program import Factor, Program, Spline, Term, compile_terms
+from .program import Program, Spline, Term, compile_terms
 
 __all__ = ["Column", "StateSpaceModel"]
 
@@ -46,20 +47,19 @@ class Column:
 
     @property
     def expr(self) -> sympy.Expr:
-        """The term as SymPy; TypeError if it holds a spline."""
-        factors: Iterable[Factor | str | float] = (
-            self.term if isinstance(self.term, tuple) else (self.term,)
-        )
+        """The term as SymPy; TypeError if it holds a spline or is text (a model reads its text)."""
         product = sympy.Integer(1)
-        for factor in factors:
-            if isinstance(factor, Spline):
-                raise TypeError(f"A spline of {factor.variable} has no symbolic form.")
-            if isinstance(factor, str):
-                from discoverers.expressions import parse_expression
-
-                factor = parse_expression(factor)
+        for factor in self.term if isinstance(self.term, tuple) else (self.term,):
+            if isinstance(factor, Spline | str):
+                raise TypeError(f"The term {factor} has no symbolic form.")
             product *= sympy.sympify(factor)
         return product
+
+    def read(self, names: Sequence[str]) -> Column:
+        """The column with a term that is text parsed, as symbols of `names`."""
+        if not isinstance(self.term, str):
+            return self
+        return Column(parse_expression(self.term, names), self.drives, self.value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +96,10 @@ class StateSpaceModel:
     _index: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("state_names", "input_names", "columns"):
+        for name in ("state_names", "input_names"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        names = (*self.state_names, *self.input_names)
+        object.__setattr__(self, "columns", tuple(column.read(names) for column in self.columns))
         object.__setattr__(self, "_index", {name: i for i, name in enumerate(self.state_names)})
         for column in self.columns:
             unknown = [name for name in column.drives if name not in self._index]

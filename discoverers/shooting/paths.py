@@ -39,8 +39,8 @@ class Path:
 
     X: Array
     F: Array
-    dX: Array
-    dF: Array
+    dX: Array  # noqa: N815 - the differential of X, as written in the field
+    dF: Array  # noqa: N815
     n_valid: int
 
     @property

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeAlias
 
 import numpy as np
 import sympy
 from numpy.typing import NDArray
+
+from discoverers.expressions import parse_expression
 
 __all__ = ["Factor", "Opcode", "Program", "Spline", "Term", "compile_terms", "spline_values"]
 
@@ -102,8 +105,8 @@ class Spline:
             )
 
 
-Factor = sympy.Expr | Spline
-Term = sympy.Expr | str | float | Spline | tuple[Factor, ...]
+Factor: TypeAlias = "sympy.Expr | Spline"
+Term: TypeAlias = "sympy.Expr | str | float | Spline | tuple[sympy.Expr | Spline, ...]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +210,6 @@ class _Compiler:
             self.emit(Opcode.SPLINE, len(self.splines) - 1)
             return
         if isinstance(factor, str):
-            from discoverers.expressions import parse_expression
-
             self.expression(parse_expression(factor, list(self.variables)))
             return
         self.expression(sympy.sympify(factor))
