@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .coercion import is_runs, reject_sparse, shape_of, to_matrix
-from .discovery import TrainingData
+from .coercion import shape_of, to_matrix
 from .equations import Equations
 from .exceptions import IntegrationError, IntegrationWarning
 from .prediction import (
     FittedTrajectory,
+    Observes,
     Prediction,
     bounded_r2,
+    channels,
     failures,
+    first_full_row,
     predict_from,
     predict_held_out,
     predict_known,
 )
-from .runs import RawRun, Runs, read_runs, run_label
+from .questions import Questions, inputs_missing
+from .runs import Interpolation, RawRun, Runs, run_label
 from .trajectories import initial_states
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -49,16 +50,13 @@ def accepts_y(method: Method) -> Method:
     return cast(Method, wrapper)
 
 
-class Answers:
+class Answers(Questions):
     """Mixin with everything that a fitted estimator is asked; state is in its attributes."""
 
     equations_: Equations
+    observation_: Observes | None
     solution_: tuple[FittedTrajectory, ...]
-    training_data_: TrainingData
     state_names_: tuple[str, ...]
-    input_names_: tuple[str, ...]
-    n_features_in_: int
-    trajectory_column: Hashable | None
     on_failure: str
 
     # `t` is what scikit-learn calls X: data, not metadata to route.
@@ -73,11 +71,11 @@ class Answers:
         trajectory: ArrayLike | None = None,
         u: Any = None,
     ) -> Any:
-        """States at the times `t`.
+        """What was measured, at the times `t`: the states, or the channels observed of them.
 
         Inside the span of a training run this is the fitted solution (and `u` is not needed);
         after it, the equations integrated from the last fitted state; before it, backwards from
-        the first. With `x0` it is `simulate`.
+        the first. With `x0` it is what `simulate` gives, as it would be measured.
 
         Parameters
         ----------
@@ -92,7 +90,7 @@ class Answers:
 
         Returns
         -------
-        ndarray of shape (n,) or (n, V), or list of ndarray
+        ndarray of shape (n,) or (n, C), or list of ndarray
             In the order of the rows of `t`; (n,) if X had no columns in `fit`; a list for a list.
 
         Raises
@@ -102,20 +100,32 @@ class Answers:
         IntegrationError
             If an integration failed and ``on_failure="raise"``.
         """
-        check_is_fitted(self)
-        if x0 is not None:
-            return self._simulate(t, x0, u, trajectory)
-        self._check_features(t, u)
-        raw = self._read(t, trajectory=trajectory, u=u)
-        known = cast("list[int]", self._match(raw, "predict"))
-        predictions = [
-            self._predict_known(index, run) for index, run in zip(known, raw.runs, strict=True)
-        ]
-        self._report(raw, predictions)
-        return self._arrange(raw, predictions)
+        return self._answer(t, x0, trajectory, u, "predict", observed=True)
+
+    def states(
+        self,
+        t: Any,
+        *,
+        x0: Any = None,
+        trajectory: ArrayLike | None = None,
+        u: Any = None,
+    ) -> Any:
+        """States at the times `t`, measured or not: `predict` before anything is observed.
+
+        Parameters
+        ----------
+        t, x0, trajectory, u
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, V), or list of ndarray
+            Columns in the order of `state_names_`.
+        """
+        return self._answer(t, x0, trajectory, u, "states", observed=False)
 
     def simulate(self, t: Any, x0: Any, u: Any = None) -> Any:
-        """Integrate the discovered equations from an initial state, whatever was measured.
+        """States by integrating the discovered equations from an initial state.
 
         Parameters
         ----------
@@ -124,7 +134,7 @@ class Answers:
         x0 : array-like of shape (V,) or (runs, V)
             State at the earliest time of each run.
         u : array-like of shape (n,) or (n, m), list or callable, default=None
-            Inputs at `t` (linear in between), or a function of time.
+            Inputs at `t` (in between they run as in the fit), or a function of time.
 
         Returns
         -------
@@ -132,7 +142,7 @@ class Answers:
             NaN from where an integration failed on (with an `IntegrationWarning`).
         """
         check_is_fitted(self)
-        return self._simulate(t, x0, u, None)
+        return self._simulate(t, x0, u, None, observed=False)
 
     @accepts_y
     def score(
@@ -142,19 +152,22 @@ class Answers:
         *,
         trajectory: ArrayLike | None = None,
         u: Any = None,
+        x0: Any = None,
         sample_weight: Any = None,
     ) -> float:
-        """R2 of the predictions, averaged over the states; always finite.
+        """R2 of the predictions, averaged over the columns of `X`; always finite.
 
         An array is compared with ``predict(t)``. Each run of a list, and each run whose id `fit`
-        did not see, is held out: it is simulated from its first fully measured row on, and
-        earlier rows do not count. A missing prediction (after a blow-up) and any larger error
-        count as an error of ten standard deviations, so the score is at least -99.
+        did not see, is held out: it is simulated from `x0`, or else from its first fully measured
+        row on, and earlier rows do not count. A missing prediction (after a blow-up) and any
+        larger error count as an error of ten standard deviations, so the score is at least -99.
 
         Parameters
         ----------
         t, X, trajectory, u, sample_weight
             As in `fit`. NaN in `X` is ignored.
+        x0 : array-like of shape (V,) or (runs, V), or mapping, default=None
+            Initial states at the earliest time of each run; all runs are simulated then.
 
         Returns
         -------
@@ -170,21 +183,22 @@ class Answers:
         raw = self._read(
             t, X, with_states=True, trajectory=trajectory, u=u, sample_weight=sample_weight
         )
-        if raw.form == "list":
-            known: list[int | None] = [None] * len(raw.runs)
-        else:
+        known: Sequence[int | None] = [None] * len(raw.runs)
+        if x0 is None and raw.form != "list":
             known = self._match(raw, "score", allow_unknown=True)
-        predictions = []
-        weights = []
+        given = initial_states(x0, raw, self._n_initial, allow_nan=True)
+        predictions, weights = [], []
         for place, (index, run) in enumerate(zip(known, raw.runs, strict=True)):
             weight = run.weight
             if index is not None:
-                predictions.append(self._predict_known(index, run))
+                predictions.append(self._predict_known(index, run, observed=True))
             else:
                 self._require_inputs(run)
-                label = run_label(raw, place)
-                prediction, start = predict_held_out(self.equations_, run, label, self.solution_)
-                predictions.append(prediction)
+                start, state = self._held_out_start(run, given[place], run_label(raw, place))
+                states = predict_held_out(
+                    self.equations_, run, start, state, self.solution_, self._interpolation
+                )
+                predictions.append(self._observe(run, states))
                 weight = np.where(run.t >= start, weight, 0.0)
             weights.append(weight)
         self._report(raw, predictions, may_raise=False)
@@ -224,7 +238,7 @@ class Answers:
         inputs = None
         if n_inputs:
             if u is None:
-                raise ValueError(_inputs_missing(self.input_names_))
+                raise ValueError(inputs_missing(self.input_names_))
             matrix, names = to_matrix(u, "u")
             self._check_names(names, self.input_names_, "u")
             if len(shape_of(u, "u")) == 1 and (n_inputs > 1 or len(states) == 1):
@@ -241,125 +255,84 @@ class Answers:
             values = self.equations_.lambdify("numpy")(states, inputs)
         return np.asarray(values, dtype=np.float64).reshape(shape)
 
-    def _feature_tables(self, t: Any) -> list[Any]:
-        """`t` as 2-D tables for scikit-learn's bookkeeping of columns; rows are not looked at."""
-        tables = []
-        for entry in t if is_runs(t) else [t]:
-            reject_sparse(entry, "t")
-            table, shape = entry, shape_of(entry, "t")
-            if isinstance(entry, pd.DataFrame):
-                if self.trajectory_column is not None:
-                    table = entry.drop(columns=self.trajectory_column, errors="ignore")
-            elif len(shape) < 2:
-                # The name of a Series or an Index says nothing about columns.
-                table = np.empty((0, 1))
-            else:
-                table = np.empty((0, shape[1]))
-            tables.append(table)
-        return tables
+    @property
+    def _n_initial(self) -> int:
+        """How many numbers an initial state has."""
+        return len(self.state_names_) * self.equations_.order
 
-    def _check_features(self, t: Any, u: Any = None) -> None:
-        """Compare the columns of `t` with those of `fit`, with scikit-learn's messages."""
-        entries = t if is_runs(t) else [t]
-        for entry, table in zip(entries, self._feature_tables(t), strict=True):
-            if len(shape_of(entry, "t")) < 2:
-                if self.n_features_in_ > 1 and u is None:
-                    raise ValueError(
-                        f"Expected 2D array, got 1D array instead: t had {self.n_features_in_} "
-                        f"columns (time and inputs) in fit. Reshape your data to "
-                        f"(n, {self.n_features_in_}), or pass the inputs as u=."
-                    )
-                continue
-            validate_data(cast(BaseEstimator, self), table, reset=False, skip_check_array=True)
+    @property
+    def _interpolation(self) -> Interpolation:
+        return self.training_data_.interpolation
 
-    def _read(self, t: Any, X: Any = None, *, with_states: bool = False, **arguments: Any) -> Runs:
-        """Read rows to answer, and check that states and inputs are those of `fit`."""
-        raw = read_runs(
-            t,
-            X,
-            trajectory_column=self.trajectory_column,
-            clock=self.training_data_.clock,
-            with_states=with_states,
-            **arguments,
-        )
-        if with_states:
-            if len(raw.state_names) != len(self.state_names_):
-                raise ValueError(
-                    f"X has {len(raw.state_names)} column(s), but the estimator was fitted with "
-                    f"{len(self.state_names_)} state(s) {list(self.state_names_)}."
-                )
-            self._check_names(raw.state_names if raw.states_named else None, self.state_names_, "X")
-        if raw.input_names:
-            if len(raw.input_names) != len(self.input_names_):
-                raise ValueError(
-                    f"{len(raw.input_names)} input(s) were given, but the estimator was fitted "
-                    f"with {len(self.input_names_)} {list(self.input_names_)}."
-                )
-            self._check_names(raw.input_names if raw.inputs_named else None, self.input_names_, "u")
-        return raw
+    def _answer(
+        self, t: Any, x0: Any, trajectory: Any, u: Any, method: str, *, observed: bool
+    ) -> Any:
+        check_is_fitted(self)
+        if x0 is not None:
+            return self._simulate(t, x0, u, trajectory, observed=observed)
+        self._check_features(t, u)
+        raw = self._read(t, trajectory=trajectory, u=u)
+        known = cast("list[int]", self._match(raw, method))
+        predictions = [
+            self._predict_known(index, run, observed=observed)
+            for index, run in zip(known, raw.runs, strict=True)
+        ]
+        self._report(raw, predictions)
+        return self._arrange(raw, predictions)
 
-    def _check_names(
-        self, given: Sequence[str] | None, expected: Sequence[str], argument: str
-    ) -> None:
-        # Names that fit numbered itself bind nobody.
-        prefix = "x" if argument == "X" else "u"
-        numbered = tuple(f"{prefix}{i}" for i in range(len(expected)))
-        if given and tuple(expected) != numbered and tuple(given) != tuple(expected):
-            raise ValueError(
-                f"{argument} has the columns {list(given)}, but the estimator was fitted with "
-                f"{list(expected)}. Pass the same columns in the same order."
-            )
-
-    def _predict_known(self, index: int, run: RawRun) -> Prediction:
+    def _predict_known(self, index: int, run: RawRun, *, observed: bool) -> Prediction:
         fitted = self.solution_[index]
         if ((run.t < fitted.t[0]) | (run.t > fitted.t[-1])).any():
             self._require_inputs(run)
-        return predict_known(self.equations_, fitted, run)
+        states = predict_known(self.equations_, fitted, run, self._interpolation)
+        return self._observe(run, states, fitted) if observed else states
 
-    def _require_inputs(self, run: RawRun) -> None:
-        if run.u.shape[1] < len(self.input_names_):
-            raise ValueError(_inputs_missing(self.input_names_))
+    def _observe(
+        self, run: RawRun, states: Prediction, fitted: FittedTrajectory | None = None
+    ) -> Prediction:
+        """What would be measured of predicted states."""
+        if self.observation_ is None:
+            return states
+        inputs = run.u
+        if fitted is not None and not inputs.shape[1]:
+            inputs = fitted.inputs(run.t, self._interpolation)
+        values = channels(self.equations_, self.observation_, states.X, inputs)
+        return Prediction(values, states.message)
 
-    def _match(self, raw: Runs, method: str, *, allow_unknown: bool = False) -> list[int | None]:
-        """Index of the training run that each run is; None for a run that `fit` did not see."""
-        known = self.training_data_
-        if raw.form == "ids":
-            matched = [
-                known.ids.index(run.id) if run.id in known.ids and known.form != "array" else None
-                for run in raw.runs
-            ]
-            unknown = [run.id for run, i in zip(raw.runs, matched, strict=True) if i is None]
-            if unknown and not allow_unknown:
-                raise ValueError(
-                    f"trajectory id(s) {unknown} were not in fit, so {method} cannot know where "
-                    f"those runs are. Pass their initial states as x0=, or ids of {_ids(known)}."
-                )
-            return list(matched)
-        if known.form == "ids":
+    def _held_out_start(
+        self, run: RawRun, x0: NDArray[np.float64], label: str
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Time and state from which a run that was not part of the fit is simulated.
+
+        The entries of `x0`, at the run's earliest time, are known unless NaN. An estimator that
+        does not observe the states themselves finds them by other means.
+        """
+        if np.isnan(x0).all():
+            return first_full_row(self.equations_, run, label)
+        if np.isnan(x0).any():
             raise ValueError(
-                f"fit was given trajectory ids ({_ids(known)}), {method} was not. Pass "
-                f"trajectory= (or the column), or x0=."
+                f"x0 contains NaN{label}: a simulation needs all initial states. Give them all, or "
+                f"none to start at the first fully measured row."
             )
-        if len(raw.runs) != len(known.ids):
-            raise ValueError(
-                f"{method} got {len(raw.runs)} run(s), but fit had {len(known.ids)}, so they "
-                f"cannot be matched by position. Pass x0= to simulate new runs, or trajectory= "
-                f"with the positions of the runs meant."
-            )
-        return list(range(len(raw.runs)))
+        return float(run.t.min()), x0
 
-    def _simulate(self, t: Any, x0: Any, u: Any, trajectory: Any) -> Any:
+    def _simulate(self, t: Any, x0: Any, u: Any, trajectory: Any, *, observed: bool) -> Any:
         raw = self._read(t, trajectory=trajectory, u=u, allow_elapsed=True)
         if x0 is None:
             raise ValueError("x0 must hold the initial state(s), got None.")
-        n_states = len(self.state_names_) * self.equations_.order
-        states = initial_states(x0, raw, n_states)
+        states = initial_states(x0, raw, self._n_initial)
         for run in raw.runs:
             self._require_inputs(run)
-        predictions = [
-            predict_from(self.equations_, run, state, solution=self.solution_)
-            for run, state in zip(raw.runs, states, strict=True)
-        ]
+        predictions = []
+        for run, state in zip(raw.runs, states, strict=True):
+            prediction = predict_from(
+                self.equations_,
+                run,
+                state,
+                solution=self.solution_,
+                interpolation=self._interpolation,
+            )
+            predictions.append(self._observe(run, prediction) if observed else prediction)
         self._report(raw, predictions)
         return self._arrange(raw, predictions)
 
@@ -377,7 +350,8 @@ class Answers:
 
     def _arrange(self, raw: Runs, predictions: Sequence[Prediction]) -> Any:
         """Predictions in the order in which the rows came."""
-        squeeze = self.training_data_.squeeze
+        # One column without a name for its axis in, the same out; several states need theirs.
+        squeeze = self.training_data_.squeeze and predictions[0].X.shape[1] == 1
         answers = [prediction.X[:, 0] if squeeze else prediction.X for prediction in predictions]
         if raw.listed:
             return answers
@@ -385,15 +359,3 @@ class Answers:
         for run, answer in zip(raw.runs, answers, strict=True):
             stacked[run.rows] = answer
         return stacked
-
-
-def _inputs_missing(names: Sequence[str]) -> str:
-    return (
-        f"u: the equations have the input(s) {list(names)}, which are needed outside the span of "
-        f"the training data. Pass them as u= (or as further columns of t, if fit had them there)."
-    )
-
-
-def _ids(known: TrainingData) -> str:
-    shown = ", ".join(repr(entry) for entry in known.ids[:5])
-    return shown + (", ..." if len(known.ids) > 5 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike
@@ -55,11 +55,16 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
     terms_ : tuple of str
     pareto_front_, history_ : DataFrame
     state_names_, input_names_ : tuple of str
+    channel_names_ : tuple of str
+        Columns of `X`: the states themselves, unless they are observed indirectly.
+    observation_ : object or None
+        How the columns of `X` follow from the states; None where they are the states.
     solution_ : tuple of FittedTrajectory
         The fitted solution of each run.
     x0_ : ndarray of shape (runs, V)
         Fitted initial states.
-    noise_std_ : ndarray of shape (V,)
+    noise_std_ : ndarray of shape (C,)
+        Standard deviation of the noise of each column of `X`.
     converged_ : bool
     n_features_in_ : int
         Columns of `t`: 1 and the number of input columns.
@@ -90,6 +95,12 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
     @abstractmethod
     def _discover(self, trajectories: Trajectories) -> Discovery:
         """Find the equations; must not change `self`."""
+
+    def _state_names(
+        self, channel_names: Sequence[str], input_names: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Names of the states that `x0` of `fit` is about; by default the columns of `X`."""
+        return tuple(channel_names)
 
     # --- fit
 
@@ -150,6 +161,8 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
                 trajectory_column=self.trajectory_column,
                 time_unit=self.time_unit,
                 min_samples=self._min_samples,
+                prefix=self._column_prefix,
+                state_names=self._state_names,
             )
             fitted = fitted_attributes(self._discover(trajectories), trajectories, features)
             self.__dict__ = _without_results(before) | fitted

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .coercion import Clock
 from .equations import Equations
-from .prediction import FittedTrajectory
-from .runs import Form
+from .prediction import FittedTrajectory, Observes
+from .runs import Form, Interpolation
 from .trajectories import Trajectories
 
 __all__ = ["Discovery", "FittedTrajectory", "TrainingData", "fitted_attributes"]
@@ -31,13 +31,18 @@ class Discovery:
     coef, coef_std : ndarray of shape (V, K)
         Coefficients in the user's units and their standard deviations (0 where inactive).
     pareto_front : DataFrame
-    noise_std : ndarray of shape (V,)
+    noise_std : ndarray of shape (C,)
+        Of each column of `X`.
     solution : tuple of FittedTrajectory
         One per run, in the order of the runs.
     history : DataFrame
     converged : bool
     extras : mapping of str to object
         Further fitted attributes; their names end with an underscore.
+    observation : Observes or None
+        How the columns of `X` follow from the states; None means that they are the states.
+    interpolation : {"linear", "cubic", "hold"}
+        How inputs run between their samples, in the fit and in every simulation after it.
     """
 
     equations: Equations
@@ -50,6 +55,8 @@ class Discovery:
     history: pd.DataFrame
     converged: bool
     extras: Mapping[str, Any] = field(default_factory=dict)
+    observation: Observes | None = None
+    interpolation: Interpolation = "linear"
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class TrainingData:
     form: Form
     clock: Clock
     squeeze: bool
+    interpolation: Interpolation = "linear"
 
 
 def fitted_attributes(
@@ -70,7 +78,7 @@ def fitted_attributes(
         raise ValueError(
             f"solution has {len(discovery.solution)} run(s), the data have {len(trajectories)}."
         )
-    shape = (trajectories.n_states, len(discovery.terms))
+    shape = (len(discovery.equations), len(discovery.terms))
     for name in ("coef", "coef_std"):
         if np.shape(getattr(discovery, name)) != shape:
             raise ValueError(
@@ -86,11 +94,17 @@ def fitted_attributes(
         "solution_": tuple(discovery.solution),
         "history_": discovery.history,
         "converged_": bool(discovery.converged),
-        "state_names_": trajectories.state_names,
+        "state_names_": discovery.equations.state_names,
+        "channel_names_": trajectories.state_names,
+        "observation_": discovery.observation,
         "input_names_": trajectories.input_names,
         "x0_": np.stack([fitted.X[0] for fitted in discovery.solution]),
         "training_data_": TrainingData(
-            trajectories.ids, trajectories.form, trajectories.clock, trajectories.squeeze
+            trajectories.ids,
+            trajectories.form,
+            trajectories.clock,
+            trajectories.squeeze,
+            discovery.interpolation,
         ),
         "device_": "cpu",
     }

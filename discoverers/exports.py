@@ -1,11 +1,15 @@
-"""Other forms of a fitted estimator: expressions, functions, a torch module, pictures, files."""
+"""Other forms of a fitted estimator: expressions, tables, functions, pictures, files."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+import numpy as np
+import pandas as pd
 import sympy
+from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.utils.validation import check_is_fitted
 
 from .callables import EquationsFunction
@@ -23,6 +27,10 @@ class Exports:
     """Mixin that hands a fitted estimator's equations on to other tools."""
 
     equations_: Equations
+    state_names_: tuple[str, ...]
+    terms_: tuple[str, ...]
+    coef_: NDArray[np.float64]
+    coef_std_: NDArray[np.float64]
 
     def sympy(self) -> tuple[sympy.Expr, ...]:
         """Right-hand sides as SymPy expressions, one per state."""
@@ -44,6 +52,42 @@ class Exports:
         """
         check_is_fitted(self)
         return self.equations_.lambdify(backend)
+
+    def coef_interval(self, level: float = 0.95) -> pd.DataFrame:
+        """Coefficients of the terms that were kept, with confidence intervals.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Probability with which an interval covers the true coefficient, if the law is right.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``equation``, ``term``, ``coefficient``, ``std`` (standard error; 0 of a
+            coefficient that was not estimated), ``lower``, ``upper``.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1.
+        """
+        check_is_fitted(self)
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must be between 0 and 1, got {level!r}.")
+        rows, columns = np.nonzero(self.coef_)
+        values, errors = self.coef_[rows, columns], self.coef_std_[rows, columns]
+        half = float(norm.ppf(0.5 + 0.5 * level)) * errors
+        return pd.DataFrame(
+            {
+                "equation": [self.state_names_[row] for row in rows],
+                "term": [self.terms_[column] for column in columns],
+                "coefficient": values,
+                "std": errors,
+                "lower": values - half,
+                "upper": values + half,
+            }
+        )
 
     @property
     def module_(self) -> RightHandSide:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
 
-from .runs import InputFunction, RawRun
+from .runs import InputFunction, Interpolation, RawRun
 from .simulation import Simulation, interpolated_input, simulate
 
 if TYPE_CHECKING:
@@ -45,16 +45,54 @@ class FittedTrajectory:
         """States at times inside the span, by cubic Hermite interpolation, shape (n, V)."""
         return np.asarray(CubicHermiteSpline(self.t, self.X, self.derivative)(times))
 
+    def inputs(
+        self, times: NDArray[np.float64], interpolation: Interpolation
+    ) -> NDArray[np.float64]:
+        """Inputs at times inside the span, shape (n, m)."""
+        if not self.u.shape[1]:
+            return np.empty((len(times), 0))
+        return np.asarray(interpolated_input(self.t, self.u, interpolation)(times))
+
+
+class Observes(Protocol):
+    """How channels follow from states, where it is not the states that are measured."""
+
+    def values(
+        self, X: NDArray[np.float64], F: NDArray[np.float64], U: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Channels (n, C) of states (n, V), their rates (n, V) and inputs (n, m)."""
+
+
+def channels(
+    equations: Equations,
+    observation: Observes,
+    X: NDArray[np.float64],
+    u: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Channels observed at states X (n, V) and inputs u (n, m); NaN where there is no state."""
+    there = np.isfinite(X).all(axis=1)
+    with np.errstate(all="ignore"):
+        rates = equations.lambdify("numpy")(X[there], u[there] if u.shape[1] else None)
+        values = observation.values(X[there], rates, u[there])
+    out = np.full((len(X), values.shape[1]), np.nan)
+    out[there] = values
+    return out
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """States of one run and, if the integration failed, why."""
+    """States (or channels) of one run and, if the integration failed, why."""
 
     X: NDArray[np.float64]
     message: str = ""
 
 
-def predict_known(equations: Equations, fitted: FittedTrajectory, run: RawRun) -> Prediction:
+def predict_known(
+    equations: Equations,
+    fitted: FittedTrajectory,
+    run: RawRun,
+    interpolation: Interpolation = "linear",
+) -> Prediction:
     """States of a training run: the fitted solution, integrated on outside of its span."""
     start, end = fitted.t[0], fitted.t[-1]
     inside = (run.t >= start) & (run.t <= end)
@@ -67,7 +105,7 @@ def predict_known(equations: Equations, fitted: FittedTrajectory, run: RawRun) -
                 equations,
                 run.t[rows],
                 _state(equations, fitted, node),
-                _signal_beyond(fitted, node, run, rows),
+                _signal_beyond(fitted, run, rows, interpolation),
                 t0=float(fitted.t[node]),
                 scale=_scale(equations, fitted.X, fitted.derivative),
             )
@@ -83,11 +121,12 @@ def predict_from(
     *,
     start: float | None = None,
     solution: Sequence[FittedTrajectory] = (),
+    interpolation: Interpolation = "linear",
 ) -> Prediction:
     """States of a run by pure simulation from `x0` at `start` (its earliest time by default)."""
     signal: Any = None
     if run.u.shape[1]:
-        signal = run.signal or interpolated_input(run.t, run.u)
+        signal = run.signal or interpolated_input(run.t, run.u, interpolation)
     result: Simulation = simulate(
         equations,
         run.t,
@@ -99,32 +138,42 @@ def predict_from(
     return Prediction(result.X[:, : len(equations)], result.message)
 
 
-def predict_held_out(
-    equations: Equations, run: RawRun, label: str, solution: Sequence[FittedTrajectory]
-) -> tuple[Prediction, float]:
-    """Simulate a run that was not part of the fit from its first fully measured row on.
-
-    Returns the prediction, NaN in earlier rows, and the time of that row.
-    """
+def first_full_row(
+    equations: Equations, run: RawRun, label: str
+) -> tuple[float, NDArray[np.float64]]:
+    """Time and states of the first row in which all states were measured."""
     full = ~np.isnan(run.X).any(axis=1) & (run.weight > 0)
     if not full.any():
         raise ValueError(
             f"X has no row in which all states are measured{label}, so the simulation of this "
-            f"held-out run has no initial state. Use predict(t, x0=...) and a metric of yours."
+            f"held-out run has no initial state. Pass it as x0=."
         )
-    start = float(run.t[full].min())
-    state = run.X[full & (run.t == start)].mean(axis=0)
     if equations.order > 1:
         raise ValueError(
             f"Equations of order {equations.order} need initial derivatives, which a held-out run "
-            f"does not tell. Use predict(t, x0=...) and a metric of yours."
+            f"does not tell. Pass states and derivatives as x0=."
         )
+    start = float(run.t[full].min())
+    return start, run.X[full & (run.t == start)].mean(axis=0)
+
+
+def predict_held_out(
+    equations: Equations,
+    run: RawRun,
+    start: float,
+    state: NDArray[np.float64],
+    solution: Sequence[FittedTrajectory],
+    interpolation: Interpolation = "linear",
+) -> Prediction:
+    """Simulate a run that was not part of the fit from a time on; earlier rows are NaN."""
     rows = run.t >= start
     later = replace(run, rows=run.rows[rows], t=run.t[rows], X=run.X[rows], u=run.u[rows])
-    answer = predict_from(equations, later, state, start=start, solution=solution)
-    X = np.full(run.X.shape, np.nan)
+    answer = predict_from(
+        equations, later, state, start=start, solution=solution, interpolation=interpolation
+    )
+    X = np.full((len(run.t), answer.X.shape[1]), np.nan)
     X[rows] = answer.X
-    return Prediction(X, answer.message), start
+    return Prediction(X, answer.message)
 
 
 def bounded_r2(
@@ -208,12 +257,12 @@ def _typical_scale(
 
 
 def _signal_beyond(
-    fitted: FittedTrajectory, node: int, run: RawRun, rows: NDArray[np.bool_]
+    fitted: FittedTrajectory, run: RawRun, rows: NDArray[np.bool_], interpolation: Interpolation
 ) -> InputFunction | None:
-    """Inputs outside the span: from the fit's last value through those of the rows."""
+    """Inputs outside the span: those of the fit continued through those of the rows."""
     if not fitted.u.shape[1]:
         return None
     if run.signal is not None:
         return run.signal
-    times = np.concatenate([fitted.t[[node]], run.t[rows]])
-    return interpolated_input(times, np.concatenate([fitted.u[[node]], run.u[rows]]))
+    times = np.concatenate([fitted.t, run.t[rows]])
+    return interpolated_input(times, np.concatenate([fitted.u, run.u[rows]]), interpolation)

@@ -28,6 +28,7 @@ from .coercion import (
 from .trajectory_ids import group_rows, ids_of_runs
 
 Form = Literal["array", "list", "ids"]
+Interpolation = Literal["linear", "cubic", "hold"]
 InputFunction = Callable[[Any], Any]
 
 
@@ -100,11 +101,13 @@ def read_runs(
     clock: Clock | None = None,
     allow_elapsed: bool = False,
     with_states: bool = True,
+    prefix: str = "x",
 ) -> Runs:
     """Convert and split; see `discoverers.trajectories.as_trajectories` for what is accepted.
 
     With ``with_states=False`` there is no `X`. With a `clock` the times must be of its kind, or,
-    with `allow_elapsed`, numbers that count its units.
+    with `allow_elapsed`, numbers that count its units. Columns without names are numbered after
+    the `prefix`.
     """
     if with_states and X is None:
         raise ValueError(
@@ -138,23 +141,14 @@ def read_runs(
         clock = _common_clock(blocks, time_unit)
     elif not (allow_elapsed and all(block.times.kind == "number" for block in blocks)):
         _require_clock(blocks, clock)
-    state_names = _common_names(blocks, "X") if with_states else ()
-    input_names = _common_names(blocks, "u")
+    state_names = _common_names(blocks, "X", prefix) if with_states else ()
+    input_names = _common_names(blocks, "u", "u")
     runs = []
     for run_id, run_rows, (block, part) in zip(ids, rows, parts, strict=True):
         times = clock.elapsed(block.times.times[part])
         inputs = _inputs(block, times, part)
-        runs.append(
-            RawRun(
-                run_id,
-                run_rows,
-                times,
-                block.X[part],
-                inputs,
-                block.weight[part],
-                block.signal,
-            )
-        )
+        weight = block.weight[part]
+        runs.append(RawRun(run_id, run_rows, times, block.X[part], inputs, weight, block.signal))
     widths = {run.u.shape[1] for run in runs}
     if len(widths) > 1:
         raise ValueError(f"u must have as many columns in every run, got {sorted(widths)}.")
@@ -371,16 +365,16 @@ def _require_clock(blocks: Sequence[_Block], clock: Clock) -> None:
             )
 
 
-def _common_names(blocks: Sequence[_Block], which: Literal["X", "u"]) -> tuple[str, ...]:
+def _common_names(
+    blocks: Sequence[_Block], which: Literal["X", "u"], prefix: str
+) -> tuple[str, ...]:
     """Names shared by all blocks, or numbered ones; errors name the block that differs."""
     if which == "X":
         widths = [block.X.shape[1] for block in blocks]
         names = [block.state_names for block in blocks]
-        prefix = "x"
     else:
         widths = [0 if block.u is None else block.u.shape[1] for block in blocks]
         names = [block.input_names for block in blocks]
-        prefix = "u"
     for i, block in enumerate(blocks):
         if widths[i] != widths[0]:
             raise ValueError(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import DOP853, LSODA, OdeSolver
 
 from .coercion import check_finite, to_float, to_matrix
-from .runs import InputFunction, evaluate_input
+from .runs import InputFunction, Interpolation, evaluate_input
 
 __all__ = ["Simulation", "SimulationStatus", "interpolated_input", "simulate"]
 
@@ -171,13 +171,18 @@ def simulate(
     return Simulation(X, status, " ".join(messages), evaluations)
 
 
-def interpolated_input(times: ArrayLike, values: ArrayLike) -> InputFunction:
-    """Input function through given values: linear in between, constant outside.
+def interpolated_input(
+    times: ArrayLike, values: ArrayLike, interpolation: Interpolation = "linear"
+) -> InputFunction:
+    """Input function through given values, constant outside of them.
 
     Parameters
     ----------
     times : array-like of shape (k,)
     values : array-like of shape (k,) or (k, m)
+    interpolation : {"linear", "cubic", "hold"}, default="linear"
+        What happens in between: straight lines, a cubic spline (from 4 values on), or the last
+        value.
 
     Returns
     -------
@@ -191,6 +196,17 @@ def interpolated_input(times: ArrayLike, values: ArrayLike) -> InputFunction:
         raise ValueError(f"u has {len(matrix)} row(s) but t has {len(knots)}. Pass one per time.")
     order = np.argsort(knots, kind="stable")
     knots, columns = knots[order], [column[order] for column in matrix.T]
+    if interpolation != "linear":
+        from .shooting import InputSignal  # as the fit itself, and only where it is needed
+
+        distinct, first = np.unique(knots, return_index=True)
+        signal = InputSignal(distinct, matrix[order][first], interpolation)
+
+        def curve(time: Any) -> NDArray[np.float64]:
+            at = np.asarray(time, dtype=np.float64)
+            return signal(at.ravel()).reshape(*at.shape, matrix.shape[1])
+
+        return curve
 
     def value(time: Any) -> NDArray[np.float64]:
         return np.stack([np.interp(time, knots, column) for column in columns], axis=-1)

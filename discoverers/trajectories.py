@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .coercion import TIME_UNITS, Clock, check_finite, is_runs
-from .runs import Form, RawRun, Runs, read_runs, run_label
+from .runs import Form, InputFunction, RawRun, Runs, read_runs, run_label
 
 __all__ = ["TIME_UNITS", "Clock", "Trajectories", "Trajectory", "as_trajectories"]
+
+StateNames = Callable[[Sequence[str], Sequence[str]], tuple[str, ...]]
 
 MIN_SAMPLES = 3
 """Distinct times with a measured state that a run needs: fewer show no curvature."""
@@ -35,6 +37,8 @@ class Trajectory:
         Sample weights, positive; the sum over the averaged rows.
     x0 : ndarray of shape (V,)
         Initial state that the user knows (`fit(..., x0=)`), NaN where it is not given.
+    signal : callable or None
+        Inputs as a function of time, if the user passed one.
     """
 
     t: NDArray[np.float64]
@@ -42,6 +46,7 @@ class Trajectory:
     u: NDArray[np.float64]
     weight: NDArray[np.float64]
     x0: NDArray[np.float64]
+    signal: InputFunction | None = None
 
     @property
     def measured(self) -> NDArray[np.bool_]:
@@ -59,7 +64,8 @@ class Trajectories:
     ids : tuple of hashable
         The user's ids, or 0, 1, ... by position.
     state_names, input_names : tuple of str
-        From the columns of pandas objects, else ``x0, x1, ...`` and ``u0, u1, ...``.
+        Names of the columns of `X` and of the inputs, from pandas objects, else ``x0, x1, ...``
+        and ``u0, u1, ...``.
     clock : Clock
         How raw times map to the numbers in `runs`.
     form : {"array", "list", "ids"}
@@ -112,6 +118,8 @@ def as_trajectories(
     trajectory_column: Hashable | None = None,
     time_unit: str = "s",
     min_samples: int = MIN_SAMPLES,
+    prefix: str = "x",
+    state_names: StateNames | None = None,
 ) -> Trajectories:
     """Check measured time series in any accepted form and return them as `Trajectories`.
 
@@ -139,6 +147,11 @@ def as_trajectories(
         Unit of elapsed time for dates and durations.
     min_samples : int, default=3
         Distinct times with a measured state that every run needs.
+    prefix : str, default="x"
+        What columns of `X` without names are called, followed by a number.
+    state_names : callable, default=None
+        Where the columns of `X` are not the states themselves: the names of the states that `x0`
+        is about, as a function of the names of the columns and of the inputs.
 
     Returns
     -------
@@ -169,19 +182,21 @@ def as_trajectories(
         sample_weight=sample_weight,
         trajectory_column=trajectory_column,
         time_unit=time_unit,
+        prefix=prefix,
     )
     if not any(np.any(run.weight > 0) for run in raw.runs):
         raise ValueError("sample_weight: Sample weights must contain at least one non-zero number.")
-    n_states = len(raw.state_names)
+    names = raw.state_names
+    n_states = len(state_names(names, raw.input_names) if state_names else names)
     known = initial_states(x0, raw, n_states, allow_nan=True)
     runs = tuple(
         _checked(run, known[i], run_label(raw, i), min_samples) for i, run in enumerate(raw.runs)
     )
     measured = np.any([run.measured.any(axis=0) for run in runs], axis=0)
     if not measured.all():
-        names = [name for name, seen in zip(raw.state_names, measured, strict=True) if not seen]
+        unseen = [name for name, seen in zip(names, measured, strict=True) if not seen]
         raise ValueError(
-            f"X: state(s) {names} are NaN in every row, so nothing can be learnt about them. "
+            f"X: state(s) {unseen} are NaN in every row, so nothing can be learnt about them. "
             f"Leave the column(s) out."
         )
     return Trajectories(
@@ -248,7 +263,7 @@ def _checked(run: RawRun, x0: NDArray[np.float64], label: str, min_samples: int)
             f"of {min_samples} is required. Pass more rows, or leave the run out."
         )
     inside = slice(measured[0], measured[-1] + 1)
-    return Trajectory(t[inside], X[inside], u[inside], weight[inside], x0)
+    return Trajectory(t[inside], X[inside], u[inside], weight[inside], x0, run.signal)
 
 
 def _merge_duplicates(

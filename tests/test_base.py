@@ -512,7 +512,7 @@ def test_only_metadata_can_be_requested():
     }
     assert requests["fit"] == {"trajectory", "u", "x0", "sample_weight"}
     assert requests["predict"] == {"trajectory", "u", "x0"}
-    assert requests["score"] == {"trajectory", "u", "sample_weight"}
+    assert requests["score"] == {"trajectory", "u", "x0", "sample_weight"}
 
 
 def test_pipelines_pass_times_through():

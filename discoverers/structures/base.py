@@ -96,10 +96,10 @@ class Data:
 
     def observation(self, state_names: Sequence[str]) -> Observation:
         """The same channels for a list of states, which may be longer than the structure's own."""
-        from discoverers.shooting import Observation
+        from discoverers.shooting import FunctionObservation, Observation
 
         if self.measure is not None:
-            return Observation.function(self.channel_names, self.measure)
+            return FunctionObservation(self.channel_names, self.measure)
 
         def weights(kind: str, names: Sequence[str]) -> Array:
             rows = [getattr(channel, kind) for channel in self.channels]
