@@ -1,6 +1,7 @@
 """Integrate structured ODEs with exact sensitivities, and calibrate them to what was observed."""
 
 from .calibration import Calibration, calibrate
+from .lifted import lifted
 from .model import Column, StateSpaceModel
 from .observation import FunctionObservation, LinearObservation, Observation
 from .paths import Path, integrate, nodes
@@ -21,6 +22,7 @@ __all__ = [
     "StateSpaceModel",
     "calibrate",
     "integrate",
+    "lifted",
     "nodes",
     "spline_values",
     "tangent",

@@ -177,7 +177,7 @@ def evaluate_terms(
             stack[top] = value
             for j in range(n):
                 slopes[top, j] = slopes[top, j] * by_base + slopes[top + 1, j] * by_exponent
-        elif opcode == MAX or opcode == MIN:  # noqa: PLR1714 - a tuple is slower here
+        elif opcode in (MAX, MIN):
             top -= 1
             second = stack[top + 1] > stack[top]
             if opcode == MIN:

@@ -1,0 +1,265 @@
+"""Calibrate with every sample a shooting node: for poor starts, unstable and chaotic systems.
+
+Single shooting sees a coefficient through the whole record, so its cost is rugged where
+trajectories diverge. Here the states at all samples are unknowns beside the coefficients, tied by
+
+    J = sum_i |(y_i - g(x_i, f(x_i))) / sigma|^2  +  sum_i |(x_{i+1} - Phi_i(x_i)) / q|^2
+
+with Phi_i the integration from one sample to the next. The normal matrix of the states is block
+tridiagonal, that of the coefficients a border; one Gauss-Newton step is one O(N) solve. The links
+q tighten from a share of the states' size to nearly nothing, where the states are a trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gpu_solver import BlockTridiagonal, SolverError
+
+from .calibration import Calibration, calibrate, make_problem
+from .model import StateSpaceModel
+from .observation import Observation
+from .paths import nodes
+from .residuals import Problem
+from .signal import Record
+
+__all__ = ["lifted"]
+
+Array = NDArray[np.float64]
+
+LINKS = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5)
+"""Sizes of the links, relative to how far a state moves from sample to sample."""
+
+ITERATIONS = 12
+DECREASE = 1e-3
+LARGEST_DAMPING = 1e8
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """Coefficients, and states at all samples of each run (N, n_s)."""
+
+    theta: Array
+    X: tuple[Array, ...]
+
+
+def lifted(
+    model: StateSpaceModel,
+    theta: ArrayLike,
+    X: Sequence[ArrayLike],
+    records: Sequence[Record],
+    observation: Observation,
+    noise_std: ArrayLike,
+    *,
+    x0: ArrayLike | None = None,
+    free_theta: NDArray[np.bool_] | None = None,
+    prior_mean: ArrayLike | None = None,
+    prior_precision: ArrayLike | None = None,
+    substeps: int | None = None,
+) -> Calibration:
+    """Multiple shooting from guessed states, then single shooting from where it arrives.
+
+    Parameters
+    ----------
+    model, theta, records, observation, noise_std, free_theta, prior_mean, prior_precision, substeps
+        As in `calibrate`.
+    X : sequence of array-like of shape (N, n_s)
+        Guessed states of each run.
+    x0 : array-like of shape (runs, n_s), optional
+        Initial states that are known; NaN, the default, where they are estimated.
+
+    Returns
+    -------
+    Calibration
+        Of the final single shooting; where that blows up the cost is infinite, and the
+        coefficients are those that multiple shooting found.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from discoverers.shooting import Column, Observation, Record, StateSpaceModel, lifted
+    >>> t = np.linspace(0.0, 10.0, 101)
+    >>> model = StateSpaceModel(
+    ...     ["x", "v"], [], [Column("v", {"x": 1.0}, value=1.0), Column("x", {"v": 1.0})]
+    ... )
+    >>> record = Record.make(t, np.cos(2.0 * t))
+    >>> observed = Observation.linear(["x"], states=[[1.0, 0.0]])
+    >>> guess = np.column_stack([np.cos(2.0 * t), np.zeros(101)])
+    >>> lifted(model, [1.0, 0.0], [guess], [record], observed, [1e-3]).theta.round(4)
+    array([ 1., -4.])
+    """
+    at = np.where(model.free, np.asarray(theta, dtype=np.float64), model.fixed_theta)
+    guess = tuple(np.array(states, dtype=np.float64) for states in X)
+    known = np.full((len(records), model.n_states), np.nan)
+    if x0 is not None:
+        known[:] = np.asarray(x0, dtype=np.float64)
+    for states, start in zip(guess, known, strict=True):
+        states[0] = np.where(np.isnan(start), states[0], start)
+    starts = np.stack([states[0] for states in guess])
+    problem = make_problem(
+        model,
+        at,
+        starts,
+        records,
+        observation,
+        noise_std,
+        free_theta=free_theta,
+        free_x0=np.isnan(known),
+        prior_mean=prior_mean,
+        prior_precision=prior_precision,
+        substeps=substeps,
+    )
+    point = _Point(at, guess)
+    moves = _typical_moves(guess)
+    for link in LINKS:
+        point = _minimise(problem, point, ~np.isnan(known), link * moves)
+    return calibrate(
+        model,
+        point.theta,
+        np.stack([states[0] for states in point.X]),
+        records,
+        observation,
+        noise_std,
+        free_theta=free_theta,
+        free_x0=np.isnan(known),
+        prior_mean=prior_mean,
+        prior_precision=prior_precision,
+        substeps=substeps,
+    )
+
+
+def _typical_moves(X: Sequence[Array]) -> Array:
+    """Root mean square of how far each state goes from sample to sample, shape (n_s,)."""
+    steps = np.concatenate([np.diff(states, axis=0) for states in X])
+    moves = np.sqrt(np.mean(steps**2, axis=0))
+    sizes = np.sqrt(np.mean(np.concatenate(X) ** 2, axis=0))
+    # A state that was guessed constant still has to be able to move.
+    floor = 1e-3 * np.where(sizes > 0.0, sizes, 1.0)
+    return np.asarray(np.maximum(moves, floor))
+
+
+def _minimise(problem: Problem, point: _Point, known: NDArray[np.bool_], link: Array) -> _Point:
+    damping = 1e-4
+    cost = _cost(problem, point, link)
+    for _ in range(ITERATIONS):
+        while True:
+            trial = _step(problem, point, known, link, damping)
+            after = np.inf if trial is None else _cost(problem, trial, link)
+            if trial is not None and after <= cost:
+                break
+            damping *= 10.0
+            if damping > LARGEST_DAMPING:
+                return point
+        gain, point, cost = cost - after, trial, after
+        damping = max(damping / 10.0, 1e-10)
+        if gain <= DECREASE * cost:
+            break
+    return point
+
+
+def _cost(problem: Problem, point: _Point, link: Array) -> float:
+    total = problem.prior_cost(point.theta)
+    for run, (record, X) in enumerate(zip(problem.records, point.X, strict=True)):
+        path = nodes(problem.model, point.theta, X, record, substeps=problem.substeps[run])
+        if not path.complete:
+            return np.inf
+        predicted = problem.observation.values(X, path.F, record.u)
+        scale = np.sqrt(record.weight[:, None]) / problem.noise_std
+        with np.errstate(over="ignore", invalid="ignore"):
+            total += float(np.nansum(((record.y - predicted) * scale) ** 2))
+            total += float((((X[1:] - path.X[1:]) / link) ** 2).sum())
+    return total if np.isfinite(total) else np.inf
+
+
+def _step(
+    problem: Problem, point: _Point, known: NDArray[np.bool_], link: Array, damping: float
+) -> _Point | None:
+    """One damped Gauss-Newton step; None if the system cannot be solved."""
+    free = problem.unknowns.free_theta
+    n_theta = int(free.sum())
+    schur = problem.prior_precision.copy()
+    right = -problem.prior_precision @ (point.theta[free] - problem.prior_mean)
+    partial = []
+    for run, (record, X) in enumerate(zip(problem.records, point.X, strict=True)):
+        path = nodes(
+            problem.model,
+            point.theta,
+            X,
+            record,
+            free_theta=free,
+            substeps=problem.substeps[run],
+        )
+        if not path.complete:
+            return None
+        system = _assemble(problem, record, X, path.X, path.dX, path.F, path.dF, n_theta, link)
+        diagonal, lower, border, gradient, own, own_gradient = system
+        # Known initial states do not move.
+        diagonal[0][np.diag_indices(X.shape[1])] += np.where(known[run], 1e12, 0.0) / link**2
+        size = np.einsum("nii->ni", diagonal)
+        index = np.arange(X.shape[1])
+        diagonal[:, index, index] += damping * size + 1e-12 * size.max()
+        try:
+            factor = BlockTridiagonal(diagonal, lower).factorize()
+            solved = factor.solve(np.concatenate([border, gradient[..., None]], axis=2))
+        except SolverError:
+            return None
+        Z, z = solved[..., :n_theta], solved[..., n_theta]
+        schur += own - np.einsum("nik,nil->kl", border, Z)
+        right += own_gradient - np.einsum("nik,ni->k", border, z)
+        partial.append((Z, z))
+    scale = np.sqrt(np.maximum(np.diagonal(schur), 1e-300))
+    matrix = schur / np.outer(scale, scale) + damping * np.eye(n_theta)
+    try:
+        step = np.linalg.solve(matrix, right / scale) / scale
+    except np.linalg.LinAlgError:
+        return None
+    theta = point.theta.copy()
+    theta[free] += step
+    states = tuple(X + z - Z @ step for X, (Z, z) in zip(point.X, partial, strict=True))
+    return _Point(theta, states)
+
+
+def _assemble(
+    problem: Problem,
+    record: Record,
+    X: Array,
+    ends: Array,
+    slopes: Array,
+    F: Array,
+    rate_slopes: Array,
+    n_theta: int,
+    link: Array,
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Blocks, border and gradients of one run's normal equations in the step.
+
+    `slopes` and `rate_slopes` are derivatives by coefficients, then by the node's states.
+    """
+    scale = np.where(np.isnan(record.y), 0.0, np.sqrt(record.weight[:, None]) / problem.noise_std)
+    residual = np.nan_to_num(record.y - problem.observation.values(X, F, record.u)) * scale
+    by_state, by_rate = problem.observation.jacobians(X, F, record.u)
+    slope_x = (by_state + by_rate @ rate_slopes[:, :, n_theta:]) * scale[:, :, None]
+    slope_theta = (by_rate @ rate_slopes[:, :, :n_theta]) * scale[:, :, None]
+    diagonal = np.einsum("nci,ncj->nij", slope_x, slope_x)
+    border = np.einsum("nci,nck->nik", slope_x, slope_theta)
+    gradient = np.einsum("nci,nc->ni", slope_x, residual)
+    own = np.einsum("nck,ncl->kl", slope_theta, slope_theta)
+    own_gradient = np.einsum("nck,nc->k", slope_theta, residual)
+    # Links: gap = Phi(x_i) - x_{i+1}, whose derivatives are A by x_i, B by theta, -1 by x_{i+1}.
+    A = slopes[1:, :, n_theta:] / link[:, None]
+    B = slopes[1:, :, :n_theta] / link[:, None]
+    gap = (X[1:] - ends[1:]) / link
+    inverse = 1.0 / link
+    diagonal[:-1] += np.einsum("nai,naj->nij", A, A)
+    diagonal[1:] += np.diag(inverse**2)
+    lower = -A * inverse[:, None]
+    border[:-1] += np.einsum("nai,nak->nik", A, B)
+    border[1:] -= B * inverse[:, None]
+    gradient[:-1] += np.einsum("nai,na->ni", A, gap)
+    gradient[1:] -= gap * inverse
+    own += np.einsum("nak,nal->kl", B, B)
+    own_gradient += np.einsum("nak,na->k", B, gap)
+    return diagonal, lower, border, gradient, own, own_gradient
