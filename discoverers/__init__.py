@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from discoverers.mnn_dense import MNNDenseBaseline
     from discoverers.simulation import simulate
+    from discoverers.skanode import SKANODERegressor
     from discoverers.smnn import SMNNDiscoverer
     from discoverers.trajectories import Trajectories, Trajectory
 
@@ -49,6 +50,7 @@ _HOMES = {
     "NotFittedError": "exceptions",
     "PerStateLibrary": "libraries",
     "PolynomialLibrary": "libraries",
+    "SKANODERegressor": "skanode",
     "SMNNDiscoverer": "smnn",
     "SolverError": "exceptions",
     "Trajectories": "trajectories",
@@ -72,6 +74,7 @@ __all__ = [
     "NotFittedError",
     "PerStateLibrary",
     "PolynomialLibrary",
+    "SKANODERegressor",
     "SMNNDiscoverer",
     "SolverError",
     "Trajectories",

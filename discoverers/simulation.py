@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import DOP853, LSODA, OdeSolver
+from scipy.interpolate import CubicSpline
 
 from .coercion import check_finite, to_float, to_matrix
 from .runs import InputFunction, Interpolation, evaluate_input
@@ -196,20 +197,24 @@ def interpolated_input(
         raise ValueError(f"u has {len(matrix)} row(s) but t has {len(knots)}. Pass one per time.")
     order = np.argsort(knots, kind="stable")
     knots, columns = knots[order], [column[order] for column in matrix.T]
-    if interpolation != "linear":
-        from .shooting import InputSignal  # as the fit itself, and only where it is needed
-
-        distinct, first = np.unique(knots, return_index=True)
-        signal = InputSignal(distinct, matrix[order][first], interpolation)
-
-        def curve(time: Any) -> NDArray[np.float64]:
-            at = np.asarray(time, dtype=np.float64)
-            return signal(at.ravel()).reshape(*at.shape, matrix.shape[1])
-
-        return curve
+    if interpolation == "hold":
+        return _held(knots, matrix[order])
+    distinct, first = np.unique(knots, return_index=True)
+    if interpolation == "cubic" and len(distinct) > 3:
+        # The spline is made once: an integration asks for thousands of values.
+        spline = CubicSpline(distinct, matrix[order][first])
+        return lambda time: np.asarray(spline(np.clip(time, distinct[0], distinct[-1])))
 
     def value(time: Any) -> NDArray[np.float64]:
         return np.stack([np.interp(time, knots, column) for column in columns], axis=-1)
+
+    return value
+
+
+def _held(knots: NDArray[np.float64], rows: NDArray[np.float64]) -> InputFunction:
+    def value(time: Any) -> NDArray[np.float64]:
+        place = np.searchsorted(knots, time, side="right") - 1
+        return np.asarray(rows[np.clip(place, 0, len(rows) - 1)])
 
     return value
 

@@ -249,9 +249,7 @@ def initial_states(
 
 def _checked(run: RawRun, x0: NDArray[np.float64], label: str, min_samples: int) -> Trajectory:
     """Sort one run, average duplicate times, drop what carries no information, check the rest."""
-    keep = run.weight > 0
-    t, X, u, weight = run.t[keep], run.X[keep], run.u[keep], run.weight[keep]
-    t, X, u, weight = _merge_duplicates(t, X, u, weight)
+    t, X, u, weight = merged_rows(run)
     measured = np.flatnonzero(~np.isnan(X).all(axis=1))
     if len(measured) < min_samples:
         if len(t) == 1 and len(run.t) > 1:
@@ -266,12 +264,10 @@ def _checked(run: RawRun, x0: NDArray[np.float64], label: str, min_samples: int)
     return Trajectory(t[inside], X[inside], u[inside], weight[inside], x0, run.signal)
 
 
-def _merge_duplicates(
-    t: NDArray[np.float64],
-    X: NDArray[np.float64],
-    u: NDArray[np.float64],
-    weight: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], ...]:
+def merged_rows(run: RawRun) -> tuple[NDArray[np.float64], ...]:
+    """Times, X, u and weights of the rows that count, in order of time, duplicates averaged."""
+    keep = run.weight > 0
+    t, X, u, weight = run.t[keep], run.X[keep], run.u[keep], run.weight[keep]
     # Sorting by the values after the time makes the averages the same, bit by bit, for every
     # order of the rows.
     order = np.lexsort((weight, *u.T, *X.T, t))
