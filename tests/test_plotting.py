@@ -93,7 +93,7 @@ def test_fit_refuses_axes_and_measurements_that_do_not_match(model, record):
     _, axes = plt.subplots(3)
     with pytest.raises(ValueError, match="ax holds 3 panels; 1 or 2"):
         plot_fit(model, axes)
-    with pytest.raises(ValueError, match="t and X hold 1 runs of 1 states"):
+    with pytest.raises(ValueError, match="t and X hold 1 runs of 1 columns"):
         plot_fit(model, t=record.t, X=record.X[:, 0])
     with pytest.raises(ValueError, match="without X"):
         plot_fit(model, t=record.t)

@@ -6,7 +6,14 @@ the fit, they are passed again. Matplotlib is imported when a picture is drawn.
 """
 
 from discoverers.plotting.models import plot_coefficients, plot_pareto
-from discoverers.plotting.states import plot_fit, plot_phase
+from discoverers.plotting.states import plot_fit, plot_phase, plot_states
 from discoverers.plotting.style import save_figure
 
-__all__ = ["plot_coefficients", "plot_fit", "plot_pareto", "plot_phase", "save_figure"]
+__all__ = [
+    "plot_coefficients",
+    "plot_fit",
+    "plot_pareto",
+    "plot_phase",
+    "plot_states",
+    "save_figure",
+]

@@ -1,14 +1,14 @@
 """Pictures of the states: over time, and against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from discoverers.plotting.runs import dense, fitted_channels, fitted_runs, simulated_channels
 from discoverers.plotting.style import COLOURS, check_fitted, markers, new_panel, tidy
-
-_SMOOTH = 500
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,15 +26,15 @@ def plot_fit(
     trajectory: Any = None,
     simulated: bool = False,
 ) -> "NDArray[np.object_]":
-    """Draw the fitted states over time, with the measured ones if they are given.
+    """Draw what was measured over time, as fitted, with the measurements if they are given.
 
     Parameters
     ----------
     estimator : BaseDiscoverer
         A fitted estimator.
-    ax : Axes or sequence of V Axes, optional
-        Where to draw: one panel for all states, or one for each. The default is a new figure with
-        one panel for each state.
+    ax : Axes or sequence of C Axes, optional
+        Where to draw: one panel for all columns, or one for each. The default is a new figure with
+        one panel for each column of ``X``: the states, or the channels observed of them.
     t, X, trajectory : array-like, optional
         The measurements that were passed to ``fit``, in the same form.
     simulated : bool, default=False
@@ -44,14 +44,14 @@ def plot_fit(
     Returns
     -------
     ndarray of Axes
-        The panel of each state, in order.
+        The panel of each column, in order.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If `ax` holds neither one nor V panels, or if the measurements do not match the fit.
+        If `ax` holds neither one nor C panels, or if the measurements do not match the fit.
 
     Examples
     --------
@@ -64,34 +64,115 @@ def plot_fit(
     ['x', 'y']
     """
     check_fitted(estimator)
+    names = estimator.channel_names_
+    runs = fitted_runs(estimator, t, X, trajectory, names)
+    curves = [
+        Curve("fitted", lambda fitted, times: fitted_channels(estimator, fitted, times)),
+    ]
+    if simulated:
+        curves.append(
+            Curve(
+                "equations alone",
+                lambda fitted, times: simulated_channels(estimator, fitted, times),
+                color="black",
+                linewidth=1.1,
+                linestyle="--",
+            )
+        )
+    return _over_time(estimator, names, runs, curves, ax, "measured")
+
+
+def plot_states(
+    estimator: "BaseDiscoverer",
+    ax: "Axes | Sequence[Axes] | None" = None,
+    *,
+    t: Any = None,
+    X: Any = None,
+    trajectory: Any = None,
+) -> "NDArray[np.object_]":
+    """Draw all fitted states over time, those that were never measured included.
+
+    Parameters
+    ----------
+    estimator : BaseDiscoverer
+        A fitted estimator.
+    ax : Axes or sequence of V Axes, optional
+        Where to draw: one panel for all states, or one for each. The default is a new figure with
+        one panel for each state.
+    t, X, trajectory : array-like, optional
+        Times and states known from elsewhere, to compare with.
+
+    Returns
+    -------
+    ndarray of Axes
+        The panel of each state, in order.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If `ax` holds neither one nor V panels, or if `X` does not have a column for each state.
+
+    Examples
+    --------
+    >>> from discoverers import SMNNDiscoverer
+    >>> from discoverers.datasets import generate, van_der_pol
+    >>> from discoverers.plotting import plot_states
+    >>> record = generate(van_der_pol(), 300, noise=0.01, seed=0).to_frame()
+    >>> model = SMNNDiscoverer().fit(record["t"], record[["x", "y"]])
+    >>> [panel.get_ylabel() for panel in plot_states(model)]
+    ['x', 'y']
+    """
+    check_fitted(estimator)
     names = estimator.state_names_
-    runs = _runs(estimator, t, X, trajectory)
+    runs = fitted_runs(estimator, t, X, trajectory, names)
+    curve = Curve("fitted", lambda fitted, times: fitted(times))
+    return _over_time(estimator, names, runs, [curve], ax, _given(estimator))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A kind of line: what it is called, its values (n, columns) at times, and its style."""
+
+    label: str
+    values: "Callable[[FittedTrajectory, NDArray[np.float64]], NDArray[np.float64]]"
+    color: str | None = None
+    linewidth: float = 1.6
+    linestyle: str = "-"
+
+
+def _over_time(
+    estimator: "BaseDiscoverer",
+    names: Sequence[str],
+    runs: "list[tuple[Trajectory | None, FittedTrajectory]]",
+    curves: Sequence[Curve],
+    ax: "Axes | Sequence[Axes] | None",
+    given: str,
+) -> "NDArray[np.object_]":
+    """Draw columns over time, one panel for each or one for all."""
     panels = _state_panels(ax, len(names))
     shared = len(set(map(id, panels))) == 1 and len(names) > 1
-    for v, (name, panel) in enumerate(zip(names, panels, strict=True)):
-        colour = COLOURS[v % len(COLOURS)]
-        for position, (run, fitted) in enumerate(runs):
+    for position, (run, fitted) in enumerate(runs):
+        times = dense(fitted.t)
+        drawn = [(curve, curve.values(fitted, times)) for curve in curves]
+        for v, (name, panel) in enumerate(zip(names, panels, strict=True)):
+            colour = COLOURS[v % len(COLOURS)]
             first = position == 0
             if run is not None:
                 marker = markers(run.t.size) | ({"color": colour} if shared else {})
-                label = _label("measured", name, shared, first)
+                label = _label(given, name, shared, first)
                 panel.plot(run.t, run.X[:, v], label=label, **marker)
-            times = _dense(fitted.t)
-            panel.plot(
-                times,
-                fitted(times)[:, v],
-                color=colour,
-                linewidth=1.6,
-                label=_label("fitted", name, shared, first),
-            )
-            if simulated:
+            for curve, values in drawn:
                 panel.plot(
-                    *_simulate(estimator, fitted, v),
-                    color="black",
-                    linewidth=1.1,
-                    linestyle="--",
-                    label=_label("equations alone", name, shared, first),
+                    times,
+                    values[:, v],
+                    color=curve.color or colour,
+                    linewidth=curve.linewidth,
+                    linestyle=curve.linestyle,
+                    label=_label(curve.label, name, shared, first),
                 )
+    for name, panel in zip(names, panels, strict=True):
         panel.set_ylabel("states" if shared else name)
         tidy(panel)
     panels[-1].set_xlabel(_time_label(estimator))
@@ -100,6 +181,11 @@ def plot_fit(
         loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize="small", frameon=False
     )
     return panels
+
+
+def _given(estimator: "BaseDiscoverer") -> str:
+    """Name states that are passed: measured, or, where they never were, true."""
+    return "measured" if estimator.observation_ is None else "true"
 
 
 def plot_phase(
@@ -124,7 +210,8 @@ def plot_phase(
         Two or three states. The default are the first three, or both, or one state against its
         derivative, with the found law.
     t, X, trajectory : array-like, optional
-        The measurements that were passed to ``fit``, in the same form.
+        The measurements that were passed to ``fit``, in the same form; of states that were not
+        measured, times and states known from elsewhere.
 
     Returns
     -------
@@ -160,12 +247,13 @@ def plot_phase(
             "states= to draw others, or an Axes made with projection='3d' for three"
         )
     columns = [estimator.state_names_.index(name) for name in names]
-    for position, (run, fitted) in enumerate(_runs(estimator, t, X, trajectory)):
+    runs = fitted_runs(estimator, t, X, trajectory, estimator.state_names_)
+    for position, (run, fitted) in enumerate(runs):
         if run is not None:
-            label = "measured" if position == 0 else None
+            label = _given(estimator) if position == 0 else None
             panel.plot(*run.X[:, columns].T, label=label, **markers(run.t.size))
         panel.plot(
-            *fitted(_dense(fitted.t))[:, columns].T,
+            *fitted(dense(fitted.t))[:, columns].T,
             color=COLOURS[position % len(COLOURS)],
             linewidth=float(np.clip(50.0 / np.sqrt(fitted.t.size), 0.5, 1.5)),
             label="fitted" if position == 0 else None,
@@ -179,53 +267,6 @@ def plot_phase(
         tidy(panel)
     panel.legend(loc="upper right", fontsize="small", framealpha=0.85)
     return panel
-
-
-def _runs(
-    estimator: "BaseDiscoverer", t: Any, X: Any, trajectory: Any
-) -> "list[tuple[Trajectory | None, FittedTrajectory]]":
-    """Pair the fitted runs with the measured ones, or with None."""
-    fitted = estimator.solution_
-    if X is None:
-        if t is not None:
-            raise ValueError("t was given without X; pass both, or neither")
-        return [(None, run) for run in fitted]
-    from discoverers.trajectories import as_trajectories
-
-    measured = as_trajectories(
-        t,
-        X,
-        trajectory=trajectory,
-        trajectory_column=estimator.trajectory_column,
-        time_unit=estimator.time_unit,
-    )
-    if len(measured) != len(fitted) or measured.n_states != len(estimator.state_names_):
-        raise ValueError(
-            f"t and X hold {len(measured)} runs of {measured.n_states} states, the estimator was "
-            f"fitted to {len(fitted)} runs of {len(estimator.state_names_)}; pass what was fitted"
-        )
-    return list(zip(measured, fitted, strict=True))
-
-
-def _simulate(
-    estimator: "BaseDiscoverer", fitted: "FittedTrajectory", v: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate the equations from the first fitted state; return times and values of state v."""
-    from discoverers.simulation import simulate
-
-    times = _dense(fitted.t)
-    u = fitted.u if fitted.u.shape[1] else None
-    result = simulate(estimator.equations_, times, fitted.X[0], u=u, u_times=fitted.t)
-    return times, result.X[:, v]
-
-
-def _dense(t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return times that make a smooth line through few samples, the samples' own among them."""
-    between = -(-_SMOOTH // t.size)
-    if between == 1:
-        return t
-    steps = np.linspace(0.0, 1.0, between, endpoint=False)
-    return np.append((t[:-1, None] + np.diff(t)[:, None] * steps).ravel(), t[-1])
 
 
 def _state_panels(ax: "Axes | Sequence[Axes] | None", n: int) -> "NDArray[np.object_]":
