@@ -1,0 +1,509 @@
+"""Promises of `SKANODERegressor` whatever its structure, on the smallest one, with exact data."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import solve_ivp
+from sklearn.base import clone
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, LeaveOneOut, cross_val_score
+
+from discoverers import SKANODERegressor
+from discoverers.exceptions import (
+    ConvergenceWarning,
+    IntegrationWarning,
+    InvalidParameterError,
+    NotFittedError,
+)
+from discoverers.shooting import InputSignal
+from discoverers.simulation import interpolated_input
+from discoverers.structures import Note
+from tests.oscillator_structure import OscillatorStructure
+
+K, C, B = 4.0, 0.3, 2.0
+T = np.arange(0.0, 15.0, 0.1)
+START = (0.5, -1.0)
+
+
+def force(t):
+    return np.sin(np.pi * np.asarray(t))
+
+
+def oscillator(t, start=START, signal=force, t0=0.0):
+    """States of x'' = -K x - C x' + B u(t), by SciPy at 1e-10, and the acceleration."""
+    t = np.asarray(t, dtype=float)
+    u = lambda time: float(np.asarray(signal(time)).ravel()[0])  # noqa: E731
+    solution = solve_ivp(
+        lambda time, s: [s[1], -K * s[0] - C * s[1] + B * u(time)],
+        (t0, max(t.max(), t0) + 1e-9),
+        start,
+        method="DOP853",
+        rtol=1e-10,
+        atol=1e-12,
+        dense_output=True,
+        max_step=0.05,
+    )
+    states = solution.sol(t).T
+    inputs = np.array([u(time) for time in t])
+    return states, -K * states[:, 0] - C * states[:, 1] + B * inputs
+
+
+STATES, ACCELERATION = oscillator(T)
+
+
+def make(**parameters):
+    return SKANODERegressor(OscillatorStructure(), **parameters)
+
+
+def coefficients(model):
+    """k, c, b as found."""
+    return model.coef_[1] * [-1.0, -1.0, 1.0]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return make().fit(T, ACCELERATION, u=force(T))
+
+
+# --- fit and its attributes
+
+
+def test_fit_finds_coefficients_and_states_that_were_never_measured(fitted):
+    assert_allclose(coefficients(fitted), [K, C, B], rtol=1e-4)
+    assert fitted.equations_.compare(["v", "2*u0 - 4*x - 0.3*v"]).exact
+    assert fitted.converged_ is True
+    assert fitted.state_names_ == ("x", "v")
+    assert fitted.channel_names_ == ("y0",)
+    assert fitted.input_names_ == ("u0",)
+    assert fitted.n_features_in_ == 1
+    assert_allclose(fitted.x0_, [START], atol=1e-4)
+    assert fitted.x0_std_.shape == (1, 2)
+    assert fitted.coef_.shape == fitted.coef_std_.shape == (2, 3)
+    assert fitted.noise_std_.shape == (1,)
+    assert fitted.noise_std_[0] < 1e-4
+    assert fitted.covariance_.shape == (5, 5) == 2 * (len(fitted.parameter_names_),)
+    assert fitted.edge_functions_ == ()
+    assert fitted.x_offset_identifiable_ is None
+    for frame in (fitted.pareto_front_, fitted.alternatives_, fitted.history_):
+        assert isinstance(frame, pd.DataFrame)
+
+
+def test_states_come_with_names_and_times(fitted):
+    assert list(fitted.states_.columns) == ["x", "v"]
+    assert_array_equal(fitted.states_.index, T)
+    assert_allclose(fitted.states_.to_numpy(), STATES, atol=1e-4)
+    assert_array_equal(fitted.states(T), fitted.states_.to_numpy())
+    assert isinstance(fitted.states_, pd.DataFrame)
+    several = make().fit([T, T], [ACCELERATION, ACCELERATION], u=[force(T), force(T)])
+    assert [list(frame.columns) for frame in several.states_] == [["x", "v"]] * 2
+    assert "of run 1" in several.parameter_names_[-1]
+
+
+def test_intervals_list_what_was_kept(fitted):
+    frame = fitted.coef_interval(0.9)
+    assert list(frame["term"]) == ["v", "x", "v", "u0"]
+    assert list(frame["equation"]) == ["x", "v", "v", "v"]
+    half = 1.6448536269514722 * fitted.coef_std_[1]
+    assert_allclose(frame["upper"].iloc[1:] - frame["coefficient"].iloc[1:], half)
+    assert_allclose(frame["lower"].iloc[0], 1.0)
+    with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
+        fitted.coef_interval(95)
+
+
+def test_standard_errors_are_those_of_repeated_measurements():
+    rng = np.random.default_rng(0)
+    found, errors = [], []
+    for _ in range(25):
+        noisy = ACCELERATION + rng.normal(scale=0.05, size=T.size)
+        model = make(noise_std=0.05).fit(T, noisy, u=force(T))
+        found.append(coefficients(model))
+        errors.append(model.coef_std_[1])
+    ratio = np.std(found, axis=0, ddof=1) / np.mean(errors, axis=0)
+    # 25 repetitions know a standard deviation to 14 %.
+    assert ((ratio > 0.55) & (ratio < 1.5)).all()
+
+
+@pytest.mark.parametrize("form", ["columns", "frame", "named", "function", "per moment", "runs"])
+def test_inputs_come_in_any_form(form, fitted):
+    model, u = make(), force(T)
+    if form == "columns":
+        model.fit(np.c_[T, u], ACCELERATION)
+        assert model.n_features_in_ == 2
+    elif form == "frame":
+        model.fit(pd.DataFrame({"time": T, "f": u}), pd.Series(ACCELERATION, name="a"))
+        assert (model.input_names_, model.channel_names_) == (("f",), ("a",))
+    elif form == "named":
+        model.fit(T, ACCELERATION, u=pd.DataFrame({"f": u}))
+    elif form == "function":
+        model.fit(T, ACCELERATION, u=force)
+    elif form == "per moment":
+        model.fit(T, ACCELERATION, u=lambda time: float(force(time)))
+    else:
+        model.fit([T], [ACCELERATION], u=[u])
+    assert_allclose(coefficients(model), [K, C, B], rtol=1e-4)
+    if form in ("function", "per moment"):
+        # Nothing is lost between samples; a spline through them loses a little.
+        assert np.abs(coefficients(model) - [K, C, B]).max() < 1e-6
+        assert np.abs(coefficients(fitted) - [K, C, B]).max() > 1e-6
+
+
+def test_irregular_times_and_gaps_in_any_order():
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.uniform(0, 15, 300))
+    _, y = oscillator(t)
+    u = force(t)
+    y[rng.uniform(size=t.size) < 0.2] = np.nan
+    order = rng.permutation(t.size)
+    model = make().fit(t[order], y[order], u=u[order])
+    assert_allclose(coefficients(model), [K, C, B], rtol=2e-3)
+    again = make().fit(t, y, u=u)
+    assert_array_equal(model.coef_, again.coef_)
+    assert_array_equal(model.predict(t[order]), again.predict(t)[order])
+
+
+@pytest.mark.parametrize("form", ["list", "ids", "column"])
+def test_several_runs_share_coefficients_and_have_their_own_start(form):
+    runs = [(T, START), (T[:100] + 3.0, (-1.0, 2.0))]
+    times = [t for t, _ in runs]
+    found = [oscillator(t, start, t0=t[0]) for t, start in runs]
+    states, y = [one[0] for one in found], [one[1] for one in found]
+    u = [force(t) for t in times]
+    model, stacked = make(), np.concatenate(times)
+    ids = np.repeat(["a", "b"], [len(t) for t in times])
+    if form == "list":
+        model.fit(times, y, u=u)
+        answers = model.states(times)
+    elif form == "ids":
+        model.fit(stacked, np.concatenate(y), u=np.concatenate(u), trajectory=ids)
+        answers = np.split(model.states(stacked, trajectory=ids), [T.size])
+    else:
+        model.set_params(trajectory_column="run")
+        frame = pd.DataFrame({"t": stacked, "u": np.concatenate(u), "run": ids})
+        model.fit(frame, np.concatenate(y))
+        answers = np.split(model.states(frame), [T.size])
+    assert_allclose(coefficients(model), [K, C, B], rtol=1e-4)
+    assert_allclose(model.x0_, [start for _, start in runs], atol=1e-4)
+    for answer, truth in zip(answers, states, strict=True):
+        assert_allclose(answer, truth, atol=1e-4)
+
+
+def test_dates_become_elapsed_time():
+    dates = pd.Timestamp("2024-05-01") + pd.to_timedelta(T, unit="h")
+    model = make(time_unit="h").fit(dates, ACCELERATION, u=force)
+    assert_allclose(coefficients(model), [K, C, B], rtol=1e-5)
+    later = dates[-1] + pd.Timedelta(hours=2)
+    truth = oscillator(np.array([T[-1] + 2]))
+    assert_allclose(model.predict([later], u=force), truth[1], atol=1e-4)
+    assert model.states_.index[0] == 0.0
+
+
+def test_known_initial_states_are_exact_and_gaps_in_them_are_estimated():
+    model = make().fit(T, ACCELERATION, u=force, x0=START)
+    assert_array_equal(model.x0_, [START])
+    assert_array_equal(model.x0_std_, [[0.0, 0.0]])
+    assert model.covariance_.shape == (3, 3)
+    half = make().fit(T, ACCELERATION, u=force, x0=[0.5, np.nan])
+    assert half.x0_[0, 0] == 0.5
+    assert_allclose(half.x0_[0, 1], -1.0, atol=1e-5)
+    assert half.x0_std_[0, 0] == 0.0 < half.x0_std_[0, 1]
+    rest = make(initial_state="rest").fit(T, oscillator(T, (0.0, 0.0))[1], u=force)
+    assert_array_equal(rest.x0_, [[0.0, 0.0]])
+    assert_allclose(coefficients(rest), [K, C, B], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"x0 must have shape \(2,\).*got \(3,\)"):
+        make().fit(T, ACCELERATION, u=force, x0=[1.0, 2.0, 3.0])
+
+
+def test_weights_equal_repetition_and_noise_may_be_known(fitted):
+    rng = np.random.default_rng(0)
+    noisy = ACCELERATION + rng.normal(scale=0.1, size=T.size)
+    weight = np.where(T < 7, 2.0, 1.0)
+    twice = np.r_[T, T[T < 7]], np.r_[noisy, noisy[T < 7]]
+    one = make().fit(T, noisy, u=force, sample_weight=weight)
+    two = make().fit(*twice, u=force)
+    assert_allclose(one.coef_, two.coef_, rtol=1e-9)
+    wide, narrow = (make(noise_std=s).fit(T, noisy, u=force) for s in (0.2, 0.1))
+    assert_allclose(wide.coef_std_, 2 * narrow.coef_std_, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"noise_std must be a number or hold one.*\(3,\)"):
+        make(noise_std=[1.0, 2.0, 3.0]).fit(T, ACCELERATION, u=force)
+
+
+@pytest.mark.parametrize(
+    ("observe", "measured"),
+    [
+        ("position", STATES[:, 0]),
+        ("velocity", STATES[:, 1]),
+        ("v'", ACCELERATION),
+        ("v' + u0", ACCELERATION + force(T)),
+        (["velocity", "acceleration"], np.c_[STATES[:, 1], ACCELERATION]),
+        ([[0.0, 0.0, 0.0, 1.0]], ACCELERATION),
+        (lambda X, F, U: np.tanh(F[:, 1]), np.tanh(ACCELERATION)),
+    ],
+    ids=["position", "velocity", "rate", "sum", "two", "matrix", "function"],
+)
+def test_whatever_is_observed_is_predicted(observe, measured):
+    model = make(observe=observe).fit(T, measured, u=force)
+    assert_allclose(coefficients(model), [K, C, B], rtol=1e-4)
+    assert_allclose(model.predict(T, u=force), measured, atol=1e-4)
+    assert_allclose(model.states(T), STATES, atol=1e-4)
+    assert model.score(T, measured, u=force) > 1 - 1e-6
+
+
+def test_channels_may_be_measured_at_different_times():
+    y = np.c_[STATES[:, 0], ACCELERATION]
+    y[::2, 0] = y[1::2, 1] = np.nan
+    frame = pd.DataFrame(y, columns=["gauge", "accelerometer"])
+    model = make(observe={"accelerometer": "acceleration", "gauge": "position"})
+    model.fit(T, frame, u=force)
+    assert model.channel_names_ == ("gauge", "accelerometer")
+    assert_allclose(coefficients(model), [K, C, B], rtol=1e-4)
+    assert_allclose(model.predict(T, u=force), np.c_[STATES[:, 0], ACCELERATION], atol=1e-4)
+    with pytest.raises(ValueError, match=r"X has the columns \['a', 'b'\]"):
+        model.score(T, frame.set_axis(["a", "b"], axis=1), u=force)
+    with pytest.raises(ValueError, match=r"X has 1 column\(s\).*fitted with 2 \['gauge'"):
+        model.score(T, ACCELERATION, u=force)
+
+
+# --- answers
+
+
+def test_predict_gives_channels_inside_after_and_before_the_record(fitted):
+    t = np.array([20.0, 3.33, 17.2, 0.05])
+    states, y = oscillator(t)
+    assert_allclose(fitted.predict(t, u=force), y, atol=5e-4)
+    assert_allclose(fitted.states(t, u=force), states, atol=5e-4)
+    assert fitted.predict(t, u=force).shape == (4,)
+    assert_allclose(fitted.predict([3.33]), oscillator([3.33])[1], atol=5e-3)
+    early = make().fit(T[50:], ACCELERATION[50:], u=force)
+    assert_allclose(early.predict(T, u=force), ACCELERATION, atol=1e-4)
+    with pytest.raises(ValueError, match="u: the equations have the input"):
+        fitted.predict(t)
+
+
+def test_simulation_from_any_state(fitted):
+    start = (1.0, 0.3)
+    states, y = oscillator(T, start)
+    assert_allclose(fitted.simulate(T, start, u=force), states, atol=1e-4)
+    assert_array_equal(fitted.states(T, x0=start, u=force), fitted.simulate(T, start, u=force))
+    assert_allclose(fitted.predict(T, x0=start, u=force), y, atol=1e-4)
+    assert_allclose(fitted.derivative([1.0, 0.3], u=[0.5]), [0.3, -K - C * 0.3 + 1.0], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"x0 must have shape \(2,\)"):
+        fitted.simulate(T, [1.0], u=force)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cubic", "hold"])
+def test_inputs_run_between_samples_in_simulations_as_in_the_fit(kind):
+    t = np.arange(0.0, 15.0, 0.25)
+    u = np.random.default_rng(3).normal(size=t.size)
+    signal = InputSignal(t, u[:, None], kind)
+    states, y = oscillator(t, signal=lambda time: signal(np.atleast_1d(time)))
+    model = make(interpolation=kind).fit(t, y, u=u)
+    tolerance = 1e-4
+    assert_allclose(coefficients(model), [K, C, B], rtol=tolerance)
+    assert_allclose(model.simulate(t, START, u=u), states, atol=1e-3)
+    half = make(interpolation=kind).fit(t[:40], y[:40], u=u[:40])
+    if kind != "cubic":  # a spline through half of such rough inputs is another one at its end
+        assert_allclose(half.states(t, u=u), states, atol=2e-3)
+    other = make(interpolation="linear" if kind == "hold" else "hold").fit(t, y, u=u)
+    assert np.abs(coefficients(other) - [K, C, B]).max() > 10 * tolerance
+
+
+def test_inputs_continue_smoothly_beyond_the_record():
+    model = make().fit(T[:100], ACCELERATION[:100], u=force(T[:100]))
+    assert_allclose(model.states(T, u=force(T)), STATES, atol=1e-3)
+    later = T[100:]
+    assert_allclose(model.states(later, u=force(later)), STATES[100:], atol=1e-3)
+    assert_allclose(model.predict(later, u=force(later)), ACCELERATION[100:], atol=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cubic", "hold"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 9])
+def test_the_simulation_and_the_engine_interpolate_alike(kind, n):
+    rng = np.random.default_rng(n)
+    t, u = np.sort(rng.uniform(size=n)), rng.normal(size=(n, 2))
+    at = np.r_[-1.0, rng.uniform(size=20), t, 2.0]
+    mine = interpolated_input(t, u, kind)
+    assert_allclose(mine(at), InputSignal(t, u, kind)(at), atol=1e-12)
+    assert_allclose(mine(at[3]), mine(at)[3])
+
+
+def test_a_held_out_run_starts_where_its_own_channels_say(fitted):
+    t = T + 2.0
+    _, y = oscillator(t, (2.0, 3.0), t0=2.0)
+    u = force(t)
+    assert fitted.score([t], [y], u=[u]) > 1 - 1e-6
+    assert fitted.score([t, T], [y, ACCELERATION], u=[u, force(T)]) > 1 - 1e-6
+    ids = ["new"] * t.size
+    assert fitted.score(t, y, u=u, trajectory=ids) > 1 - 1e-6
+    assert fitted.score(t, y, u=u, trajectory=ids, x0=[2.0, 3.0]) > 1 - 1e-6
+    # What is given is used, right or wrong.
+    wrong = fitted.score([t], [y], u=[u], x0=[[0.0, 0.0]])
+    at_rest = oscillator(t, (0.0, 0.0), t0=2.0)[1]
+    assert_allclose(wrong, r2_score(y, at_rest), atol=1e-3)
+    assert fitted.score([t], [y], u=[u], x0=[[2.0, np.nan]]) > 1 - 1e-6
+    resting = make(initial_state="rest").fit(T, oscillator(T, (0, 0))[1], u=force)
+    assert_allclose(resting.score([t], [y], u=[u]), wrong, atol=1e-3)
+    gaps = y.copy()
+    gaps[::3] = np.nan
+    order = np.random.default_rng(0).permutation(t.size)
+    assert fitted.score([t[order]], [gaps[order]], u=[u[order]]) > 1 - 1e-6
+    with pytest.raises(ValueError, match=r"no measured value in run 0 of the list; leave the run"):
+        fitted.score([t], [y * np.nan], u=[u])
+
+
+def test_scores_stay_finite_when_the_equations_blow_up(fitted):
+    model = pickle.loads(pickle.dumps(fitted))
+    truth = model.equations_
+    model.equations_ = type(truth)(["v", "x**3 + u0"], ["x", "v"], ["u0"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IntegrationWarning)
+        score = model.score([T], [ACCELERATION], u=[force(T)], x0=[[5.0, 5.0]])
+        estimated = model.score([T], [ACCELERATION], u=[force(T)])
+    assert -99 <= score < 0
+    assert -99 <= estimated < 1
+    with pytest.warns(IntegrationWarning, match="NaN from there on"):
+        answer = model.predict(T, x0=[5.0, 5.0], u=force)
+    assert np.isfinite(answer[0])
+    assert np.isnan(answer[-1])
+
+
+def test_cross_validation_and_searches_over_runs():
+    starts = [(0.5, -1.0), (1.0, 0.0), (-1.0, 1.0)]
+    y = [oscillator(T, start)[1] for start in starts]
+    tables = [np.c_[T, force(T)]] * 3
+    scores = cross_val_score(make(), tables, y, cv=LeaveOneOut())
+    assert (scores > 1 - 1e-5).all()
+    search = GridSearchCV(make(), {"structure__names": [("q", "p")]}, cv=2)
+    assert search.fit(tables, y).best_estimator_.state_names_ == ("q", "p")
+
+
+# --- failures, copies, warnings
+
+
+@pytest.mark.parametrize("failing", [RuntimeError("no"), KeyboardInterrupt()], ids=repr)
+def test_a_failed_or_interrupted_fit_leaves_the_estimator_as_it_was(failing, fitted):
+    model = pickle.loads(pickle.dumps(fitted))
+    model.structure = OscillatorStructure(failing=failing)
+    before = dict(vars(model))
+    with pytest.raises(type(failing)):
+        model.fit(np.c_[T, T, T], ACCELERATION)
+    assert vars(model) == before
+    assert model.score(T, ACCELERATION, u=force) > 0.999
+
+
+def test_copies_answer_alike(fitted):
+    copy = pickle.loads(pickle.dumps(fitted))
+    t = np.linspace(-1, 20, 50)
+    assert_array_equal(copy.predict(t, u=force), fitted.predict(t, u=force))
+    fresh = clone(fitted)
+    with pytest.raises(NotFittedError):
+        fresh.states_  # noqa: B018 - asking is the test
+    assert_array_equal(fresh.fit(T, ACCELERATION, u=force(T)).coef_, fitted.coef_)
+    assert fitted.sympy()[0] == fitted.equations_["x"]
+    assert "frac" in fitted.latex()
+    assert_allclose(fitted.to_callable()([1.0, 0.0], [0.0]), [0.0, -K], atol=1e-3)
+
+
+class Noting(OscillatorStructure):
+    """Says what it was given."""
+
+    def discover(self, data, options):
+        from dataclasses import replace
+
+        found = super().discover(data, options)
+        text = f"{options.library} {options.max_terms} {options.parity} {options.seed}"
+        terms = f"{sorted(map(str, options.required))} {sorted(map(str, options.forbidden))}"
+        note = Note(f"asked: {text} {terms}", ConvergenceWarning)
+        return replace(found, notes=(note,), extras={"seed_": options.seed})
+
+
+def test_structures_get_the_options_and_their_notes_become_warnings():
+    model = SKANODERegressor(
+        Noting(),
+        library="poly2",
+        max_terms=3,
+        parity="odd",
+        required={"x": -4.0},
+        forbidden=["x*v", "u0**2"],
+        random_state=5,
+    )
+    text = r"asked: poly2 3 odd \d+ \['x'\] \['u0\*\*2', 'v\*x'\]"
+    with pytest.warns(ConvergenceWarning, match=text) as caught:
+        first = model.fit(T, ACCELERATION, u=force).seed_
+    assert caught[0].filename == __file__
+    with pytest.warns(ConvergenceWarning):
+        assert clone(model).fit(T, ACCELERATION, u=force).seed_ == first
+    with pytest.warns(ConvergenceWarning):
+        other = clone(model).set_params(random_state=6).fit(T, ACCELERATION, u=force)
+    assert other.seed_ != first
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"structure": 3}, InvalidParameterError, "'structure' parameter of SKANODERegressor"),
+        ({"structure": "tree"}, ValueError, r"structure must be one of \['chain'.*got 'tree'"),
+        (
+            {"structure": OscillatorStructure(names=["x", "v"])},
+            InvalidParameterError,
+            "'names' parameter of OscillatorStructure",
+        ),
+        ({"observe": 3}, InvalidParameterError, "'observe' parameter"),
+        ({"observe": "jerk"}, ValueError, "observe: cannot read 'jerk'"),
+        ({"interpolation": "quintic"}, InvalidParameterError, "'interpolation' parameter"),
+        ({"initial_state": "zero"}, InvalidParameterError, "'initial_state' parameter"),
+        ({"parity": "even"}, InvalidParameterError, "'parity' parameter"),
+        ({"required": "x"}, InvalidParameterError, "'required' parameter"),
+        ({"required": ["w"]}, ValueError, "required holds 'w'"),
+        ({"forbidden": ["x", "2*x"]}, ValueError, "forbidden holds '2.x': write one term"),
+        ({"required": ["x"], "forbidden": ["x"]}, ValueError, r"both hold \['x'\]. Take them out"),
+        ({"noise_std": -1.0}, InvalidParameterError, "'noise_std' parameter"),
+        ({"max_terms": 0}, InvalidParameterError, "'max_terms' parameter"),
+    ],
+)
+def test_wrong_parameters_are_named(parameters, error, message):
+    with pytest.raises(error, match=message):
+        SKANODERegressor(**{"structure": OscillatorStructure(), **parameters}).fit(
+            T, ACCELERATION, u=force
+        )
+
+
+def test_wrong_data_are_named():
+    with pytest.raises(ValueError, match=r"input\(s\) \['x'\] have the name of a state.*Rename"):
+        make().fit(T, ACCELERATION, u=pd.DataFrame({"x": force(T)}))
+    with pytest.raises(ValueError, match=r"'acceleration' needs one column per degree of freedom"):
+        make().fit(T, np.c_[ACCELERATION, ACCELERATION], u=force)
+    with pytest.raises(ValueError, match="minimum of 8 is required"):
+        make().fit(T[:5], ACCELERATION[:5], u=force)
+    with pytest.raises(ValueError, match="u has 3 row"):
+        make().fit(T, ACCELERATION, u=force(T)[:3])
+
+
+def test_functions_cannot_be_saved_and_that_is_said(tmp_path):
+    model = make(observe=lambda X, F, U: F[:, 1])
+    with pytest.raises(TypeError, match="cannot be saved"):
+        model.save(tmp_path / "model")
+
+
+# --- pictures
+
+
+def test_pictures_show_channels_and_states(fitted):
+    (panel,) = fitted.plot("fit", t=T, X=ACCELERATION, simulated=True)
+    assert panel.get_ylabel() == "y0"
+    drawn = {line.get_label(): line for line in panel.get_lines()}
+    assert list(drawn) == ["measured", "fitted", "equations alone"]
+    for label in ("fitted", "equations alone"):
+        t, y = drawn[label].get_xydata().T
+        assert_allclose(y, oscillator(t)[1], atol=5e-3)
+    panels = fitted.plot("states", t=T, X=STATES)
+    assert [panel.get_ylabel() for panel in panels] == ["x", "v"]
+    drawn = {line.get_label(): line for line in panels[1].get_lines()}
+    assert_array_equal(drawn["true"].get_xydata(), np.c_[T, STATES[:, 1]])
+    phase = fitted.plot("phase", t=T, X=STATES)
+    assert (phase.get_xlabel(), phase.get_ylabel()) == ("x", "v")
+    with pytest.raises(ValueError, match=r"2 columns \['x', 'v'\] are drawn"):
+        fitted.plot("states", t=T, X=ACCELERATION)
