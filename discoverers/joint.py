@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from gpu_solver import BlockTridiagonal, BlockTridiagonalFactor
 
+from .constraints import Rules
 from .libraries import BoundLibrary
 from .sparse import NormalEquations
+from .sparse.bounded import bounded_step
 
 __all__ = ["JointFit", "JointProblem", "Record"]
 
@@ -114,6 +116,8 @@ class JointProblem:
         Typical standard deviation of the noise, the unit of q.
     floor_std : ndarray of shape (V,)
         Discrepancy that a right model may have: data are never taken to be more exact.
+    rules : Rules, optional
+        What the user knows about the coefficients (V, K); nothing by default.
     """
 
     library: BoundLibrary
@@ -122,6 +126,13 @@ class JointProblem:
     substeps: int
     link_std: Array
     floor_std: Array
+    rules: Rules | None = None
+
+    def parameters(self, coef: Array) -> NDArray[np.intp]:
+        """Nonzero coefficients that are fitted: those that are neither known nor followers."""
+        if self.rules is None:
+            return np.flatnonzero(coef)
+        return np.flatnonzero((coef != 0.0) & ~self.rules.dependent)
 
     @property
     def n_nodes(self) -> int:
@@ -175,6 +186,7 @@ class JointProblem:
         active = coef.any(axis=0)
         selector = np.zeros((n_states, len(columns)))
         selector[equation, np.arange(len(columns))] = 1.0
+        followers = self._followers(columns)
         h = (record.steps / self.substeps)[:, None]
         wide = h[:, :, None]
         state = y[:-1]
@@ -187,6 +199,8 @@ class JointProblem:
             rate = (coef[:, active] @ slopes[..., active, :]) @ by
             border = theta[:, None, term]
             rate[..., n_states:] += selector * np.where(np.isfinite(border), border, 0.0)
+            for column, state_of, term_of, factor in followers:
+                rate[:, state_of, n_states + column] += factor * theta[:, term_of]
             return theta[..., active] @ coef[:, active].T, rate
 
         for part in range(self.substeps):
@@ -198,6 +212,17 @@ class JointProblem:
             state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
             by_all = by_all + wide / 6.0 * (d1 + 2.0 * d2 + 2.0 * d3 + d4)
         return state, by_all[..., :n_states], by_all[..., n_states:]
+
+    def _followers(self, columns: NDArray[np.intp]) -> list[tuple[int, int, int, float]]:
+        """Where else each column acts: its place, equation and term of the follower, factor."""
+        if self.rules is None:
+            return []
+        place = {int(flat): i for i, flat in enumerate(columns)}
+        return [
+            (place[leader], *divmod(follower, len(self.kept)), factor)
+            for leader, follower, factor in self.rules.ties
+            if leader in place
+        ]
 
     def with_substeps(
         self, choices: Sequence[int], coef: Array, states: Sequence[Array]
@@ -230,7 +255,8 @@ class JointProblem:
             plain += np.where(record.precision > 0, squared, 0.0).sum(axis=0)
             variance = np.diagonal(factor.selected_inverse()[0], axis1=1, axis2=2)
             count += ((record.precision > 0) - record.precision * variance).sum(axis=0)
-        freedom = count - (fit.coef != 0).sum(axis=1)
+        equations = self.parameters(fit.coef) // fit.coef.shape[1]
+        freedom = count - np.bincount(equations, minlength=len(fit.coef))
         return weighted, plain, np.maximum(freedom, 1.0)
 
     def noise_std(self, fit: JointFit) -> Array:
@@ -338,8 +364,9 @@ class JointProblem:
     def _minimise(self, start: JointFit, level: float) -> JointFit:
         link = level * self.link_std
         coef, states = start.coef, start.states
-        columns = np.flatnonzero(coef)
+        columns = self.parameters(coef)
         costs = self.costs(coef, states, link)
+        bounds = self._bounds(columns)
         damping, converged = 0.0, False
         for _ in range(MAX_STEPS):
             try:
@@ -349,8 +376,15 @@ class JointProblem:
             scale = np.diagonal(local.schur)
             while True:
                 step = _solve_damped(local.schur, scale, local.gradient, damping)
+                if bounds is not None:
+                    now = coef.ravel()[columns]
+                    step = bounded_step(
+                        local.schur, local.gradient, damping, bounds[0] - now, bounds[1] - now, step
+                    )
                 trial_coef = coef.copy()
                 trial_coef.flat[columns] += step
+                if self.rules is not None:
+                    trial_coef = self.rules.complete(trial_coef)
                 trial = tuple(
                     y + shift + response @ step
                     for y, shift, response in zip(states, local.shift, local.response, strict=True)
@@ -368,6 +402,12 @@ class JointProblem:
                 converged = True
                 break
         return JointFit(coef, states, costs, level, converged)
+
+    def _bounds(self, columns: NDArray[np.intp]) -> Array | None:
+        """Lower and upper bounds of fitted coefficients, (2, k); None if there are none."""
+        if self.rules is None or not self.rules.has_bounds:
+            return None
+        return np.stack([self.rules.lower.ravel()[columns], self.rules.upper.ravel()[columns]])
 
     def likeliest_level(
         self, coef: Array, states: Sequence[Array]

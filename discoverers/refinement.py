@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .constraints import Rules
 from .joint import LINK_LEVELS, JointFit, JointProblem, Record
 from .selection import Selection
 from .sparse import NormalEquations, search_subsets
@@ -147,7 +148,12 @@ class _Sweep:
             return fit.coef
         flat = np.zeros(self.fits[self.chosen].coef.size)
         flat[self.columns[list(support)]] = self.normal.solve(support)
-        return flat.reshape(self.fits[self.chosen].coef.shape)
+        return self.rules.complete(flat.reshape(self.fits[self.chosen].coef.shape))
+
+    @property
+    def rules(self) -> Rules:
+        coef = self.fits[self.chosen].coef
+        return self.problem.rules or Rules.none(*coef.shape)
 
 
 def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -> Refined | None:
@@ -176,7 +182,7 @@ def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) ->
 
 def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -> Refined | None:
     began = time.perf_counter()
-    coef = selection.coef
+    coef = selection.rules.gather(selection.coef)
     problem, states = _problem(selection, RECORD)
     searched, start = problem, states
     if problem.n_nodes > SEARCH_NODES:
@@ -211,7 +217,7 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
             final = whole.fit(final.coef, final.states, (best.level,))
     if not np.isfinite(final.cost):
         return None
-    active = np.flatnonzero(final.coef)
+    active = whole.parameters(final.coef)
     normal = whole.normal_equations(final, active)
     variance = np.diagonal(normal.covariance(range(len(active))))
     scale = 1.1**2 * max(1.0, final.cost / whole.n_rows)
@@ -219,7 +225,7 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     coef_std[active] = np.sqrt(scale * variance)
     return Refined(
         coef=final.coef,
-        coef_std=coef_std.reshape(coef.shape),
+        coef_std=selection.rules.errors(coef_std.reshape(coef.shape)),
         states=_joined(selection, final.states),
         noise_std=selection.denoised.noise_std if known_noise else whole.noise_std(final),
         chi2=_tight_chi2(replace(problem, substeps=whole.substeps), final),
@@ -243,7 +249,10 @@ def _search(
     levels = [level for level in _levels_to(best.level) if level <= max(0.1, best.level)]
     for _ in range(MAX_MOVES):
         normal = problem.normal_equations(fits[chosen], columns)
-        search = search_subsets(normal, criterion, range(len(columns)), starts=[chosen])
+        required = np.flatnonzero(_required(problem, columns)).tolist()
+        search = search_subsets(
+            normal, criterion, range(len(columns)), starts=[chosen], required=required
+        )
         permitted = {
             one: loss
             for one, loss in search.losses.items()
@@ -264,6 +273,12 @@ def _search(
             return sweep
         chosen = moved
     return replace(sweep, chosen=chosen)
+
+
+def _required(problem: JointProblem, columns: NDArray[np.intp]) -> NDArray[np.bool_]:
+    if problem.rules is None:
+        return np.zeros(len(columns), dtype=bool)
+    return np.asarray(problem.rules.required.ravel()[columns])
 
 
 def _levels_to(level: float) -> list[float]:
@@ -308,7 +323,7 @@ def _support_of(fit: JointFit, columns: NDArray[np.intp]) -> Support:
 def _columns(selection: Selection) -> NDArray[np.intp]:
     """Flattened coefficients in play: all that are allowed, or those that regression liked best."""
     n_states, n_kept = selection.coef.shape
-    allowed = selection.library.allowed[:, selection.kept]
+    allowed = selection.library.allowed[:, selection.kept] & ~selection.rules.dependent
     if int(allowed.sum()) <= MAX_COLUMNS:
         return np.flatnonzero(allowed)
     share = MAX_COLUMNS // n_states
@@ -317,8 +332,13 @@ def _columns(selection: Selection) -> NDArray[np.intp]:
         ranked: dict[int, None] = {}
         for support in sorted(fit.search.scores, key=lambda one: fit.search.scores[one]):
             ranked.update(dict.fromkeys(support))
-        own = [*fit.search.best, *(one for one in ranked if one not in fit.search.best)]
-        chosen.extend(v * n_kept + one for one in own[: max(share, len(fit.search.best))])
+        always = np.flatnonzero(selection.rules.needed & allowed[v]).tolist()
+        own = list(dict.fromkeys([*fit.search.best, *always, *ranked]))
+        chosen.extend(
+            v * n_kept + one
+            for one in own[: max(share, len(fit.search.best) + len(always))]
+            if allowed[v, one]
+        )
     return np.array(sorted(chosen), dtype=np.intp)
 
 
@@ -347,6 +367,7 @@ def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Arr
         substeps=1,
         link_std=1.0 / np.sqrt(typical),
         floor_std=denoised.discrepancy,
+        rules=selection.rules if selection.rules.active else None,
     )
     return problem, tuple(states)
 

@@ -8,11 +8,13 @@ noise plus a slow drift from the features' own errors, and supports compare by l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .constraints import Rules
 from .denoising import Denoised
 from .integration import Integral, integrate_stretches
 from .libraries import BoundLibrary
@@ -93,8 +95,10 @@ class EquationFit:
         Everything that was tried.
     normal : NormalEquations
         For the drift that was chosen.
-    coef, coef_std : ndarray of shape (k,)
-        Coefficients of ``search.best`` and their standard errors.
+    coef, coef_std : ndarray of shape (K,)
+        Coefficients of all candidates and their standard errors, 0 where inactive or known.
+    known : ndarray of shape (K,)
+        Coefficients that were given, 0 elsewhere.
     chi2 : float
         Mean squared residual in units of the noise variance, without allowance for drift: about 1
         if the library holds the truth and the denoised states are good.
@@ -105,8 +109,15 @@ class EquationFit:
     normal: NormalEquations
     coef: Array
     coef_std: Array
+    known: Array
     chi2: float
     drift: float
+
+    def coef_of(self, support: Sequence[int]) -> Array:
+        """Coefficients (K,) of another support, known ones included."""
+        coef = self.known.copy()
+        coef[list(support)] = self.normal.solve(support)
+        return coef
 
 
 def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) -> Denoised:
@@ -200,6 +211,7 @@ def fit_equation(
     candidates: NDArray[np.intp],
     criterion: GradedCriterion,
     max_terms: int | None,
+    rules: Rules | None = None,
 ) -> EquationFit:
     """Choose drift and terms together, by likelihood and charges, for one state's equation.
 
@@ -207,11 +219,19 @@ def fit_equation(
     drift; then with the best supports found so far, until it stays: a term that only mimics drift
     costs its charge where drift is free.
     """
-    normals = {drift: regression.normal_equations(denoised, state, drift) for drift in DRIFTS}
+    rules = rules or Rules.none(len(denoised.noise_std), regression.features[0].shape[1])
+    given = np.flatnonzero(rules.fixed[state]).tolist()
+    known = np.where(rules.fixed[state], rules.known[state], 0.0)
+    normals = {
+        drift: regression.normal_equations(denoised, state, drift).given(given, known[given])
+        for drift in DRIFTS
+    }
     reference = normals[REFERENCE_DRIFT]
     # A term that vanishes on the data, or is constant in every window, says nothing.
+    candidates = np.setdiff1d(candidates, given)
     candidates = candidates[reference.column_norms[candidates] > 0.0]
     candidates = candidates[np.diagonal(reference.gram)[candidates] > 0.0]
+    required = [one for one in candidates.tolist() if rules.required[state, one]]
     size = min(REFERENCE_SIZE, max(1, reference.n_rows // 5))
     support = forward_support(reference, candidates.tolist(), size)
 
@@ -220,19 +240,44 @@ def fit_equation(
     pool: set[tuple[int, ...]] = set()
     while drift not in tried:
         tried.add(drift)
-        search = search_subsets(normals[drift], criterion, candidates.tolist(), max_terms)
+        search = search_subsets(
+            normals[drift], criterion, candidates.tolist(), max_terms, required=required
+        )
         pool.update(sorted(search.scores, key=lambda one: search.scores[one])[:POOL_SIZE])
         drift = min(DRIFTS, key=lambda value: _best_score(normals[value], criterion, pool))
-    search = search_subsets(normals[drift], criterion, candidates.tolist(), max_terms)
-    normal, best = normals[drift], search.best
-    coef = normal.solve(best)
+    search = search_subsets(
+        normals[drift], criterion, candidates.tolist(), max_terms, required=required
+    )
+    normal = normals[drift]
+    search = _within_bounds(search, normal, state, rules)
+    best = list(search.best)
     freedom = max(normal.n_rows - len(best), 1)
     # Selection makes errors look smaller than they are: 1.1 is what held-out coverage asks for.
     variance = (
-        1.1**2 * max(1.0, search.losses[best] / freedom) * np.diagonal(normal.covariance(best))
+        1.1**2
+        * max(1.0, search.losses[search.best] / freedom)
+        * np.diagonal(normal.covariance(best))
     )
-    chi2 = normals[0.0].loss_at(best, coef) / freedom
-    return EquationFit(search, normal, coef, np.sqrt(variance), chi2, drift)
+    coef_std = np.zeros(len(known))
+    coef_std[best] = np.sqrt(variance)
+    chi2 = normals[0.0].loss_at(best, normal.solve(best)) / freedom
+    fit = EquationFit(search, normal, known, coef_std, known, chi2, drift)
+    return replace(fit, coef=fit.coef_of(best))
+
+
+def _within_bounds(
+    search: SubsetSearch, normal: NormalEquations, state: int, rules: Rules
+) -> SubsetSearch:
+    """The search with the best support whose coefficients keep their bounds, if there is one."""
+    if not rules.has_bounds:
+        return search
+    lower, upper = rules.lower[state], rules.upper[state]
+    for support in sorted(search.scores, key=lambda one: search.scores[one]):
+        index = list(support)
+        coef = normal.solve(support)
+        if np.all((coef >= lower[index]) & (coef <= upper[index])):
+            return replace(search, best=support)
+    return search
 
 
 def _fit_cost(normal: NormalEquations, support: tuple[int, ...]) -> float:

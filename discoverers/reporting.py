@@ -38,7 +38,7 @@ def report_selection(selection: Selection) -> Discovery:
     for supports in front.supports:
         coef = np.zeros(selection.coef.shape)
         for v, (fit, support) in enumerate(zip(fits, supports, strict=True)):
-            coef[v, list(support)] = fit.normal.solve(support)
+            coef[v] = fit.coef_of(support)
         systems.append(selection.library.equations(selection.expand(coef)))
     coef = selection.expand(selection.coef)
     equations = selection.library.equations(coef)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .constraints import Rules
 from .denoising import Denoised, denoise
 from .integration import Integral
 from .libraries import BoundLibrary
@@ -54,6 +55,8 @@ class Selection:
         States that fit the data and the equations at once.
     seconds : tuple of two floats
         Spent on stage 1 and on stage 2.
+    rules : Rules
+        What the user knows about the kept candidates' coefficients.
     """
 
     trajectories: Trajectories
@@ -65,22 +68,17 @@ class Selection:
     fits: tuple[EquationFit, ...]
     states: tuple[Array, ...]
     seconds: tuple[float, float]
+    rules: Rules
 
     @property
     def coef(self) -> Array:
         """Coefficients of the kept candidates, shape (V, K')."""
-        out = np.zeros((len(self.fits), len(self.kept)))
-        for v, fit in enumerate(self.fits):
-            out[v, list(fit.search.best)] = fit.coef
-        return out
+        return np.stack([fit.coef for fit in self.fits])
 
     @property
     def coef_std(self) -> Array:
         """Standard errors of the coefficients, shape (V, K')."""
-        out = np.zeros((len(self.fits), len(self.kept)))
-        for v, fit in enumerate(self.fits):
-            out[v, list(fit.search.best)] = fit.coef_std
-        return out
+        return np.stack([fit.coef_std for fit in self.fits])
 
     @property
     def chi2(self) -> Array:
@@ -90,7 +88,8 @@ class Selection:
     @property
     def explained(self) -> bool:
         """Whether the equations leave less than the noise and the discrepancy could hide."""
-        return bool((self.chi2 < EXPLAINED).all())
+        # Coefficients that are tied over equations are only fitted together.
+        return bool((self.chi2 < EXPLAINED).all()) and not self.rules.ties
 
     def expand(self, coef: Array) -> Array:
         """Coefficients (V, K') of the kept candidates among all, (V, K)."""
@@ -108,6 +107,7 @@ def select_terms(
     gamma: float,
     max_terms: int | None,
     noise_std: Array | None,
+    rules: Rules | None = None,
 ) -> Selection:
     """Denoise the runs and choose the terms of each equation by regression.
 
@@ -124,6 +124,8 @@ def select_terms(
         See `GradedCriterion` and `search_subsets`.
     noise_std : ndarray of shape (V,) or None
         Known noise.
+    rules : Rules, optional
+        What the user knows about the coefficients; nothing by default.
 
     Returns
     -------
@@ -134,6 +136,9 @@ def select_terms(
     weighed = allow_for_truncation(denoised, integral, window)
     smoothed = time.perf_counter()
     kept = screen_candidates(trajectories, weighed, library, window)
+    rules = rules or Rules.none(trajectories.n_states, len(library))
+    kept = np.union1d(kept, np.flatnonzero(rules.needed))
+    rules = rules.restrict(kept)
     regression = build_regression(trajectories, weighed, library, kept, integral, window)
     criterion = GradedCriterion.from_degrees(library.degrees, trajectories.n_states, gamma)
     fits = tuple(
@@ -144,6 +149,7 @@ def select_terms(
             np.flatnonzero(library.allowed[v, kept]),
             criterion.restrict(kept),
             max_terms,
+            rules,
         )
         for v in range(trajectories.n_states)
     )
@@ -157,6 +163,7 @@ def select_terms(
         fits=fits,
         states=_states(weighed, regression, fits),
         seconds=(smoothed - began, time.perf_counter() - smoothed),
+        rules=rules,
     )
 
 
@@ -166,12 +173,15 @@ def _states(
     """States that fit the data and the discovered equations at once."""
     columns = []
     for v, fit in enumerate(fits):
-        best = list(fit.search.best)
+        best = np.flatnonzero(fit.coef)
         values, _ = smooth_to_slopes(
             denoised.steps,
             [part[:, v] for part in denoised.data],
             [part[:, v] for part in denoised.precision],
-            [denoised.time_scale * theta[:, best] @ fit.coef for theta in regression.features],
+            [
+                denoised.time_scale * theta[:, best] @ fit.coef[best]
+                for theta in regression.features
+            ],
         )
         # Nothing came of it where steps are too uneven for float64: the smoother's states stand.
         columns.append(values or tuple(part[:, v] for part in denoised.states))

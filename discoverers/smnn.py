@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral as Whole
 from numbers import Real
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
 from .base import BaseDiscoverer
+from .constraints import Constraint, bind_rules
 from .denoising import known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning, IdentifiabilityWarning
@@ -43,6 +45,9 @@ class SMNNDiscoverer(BaseDiscoverer):
         Most terms in one equation.
     noise_std : float, array-like of shape (V,) or None, default=None
         Standard deviation of the measurement noise, if it is known; estimated otherwise.
+    constraints : sequence of constraints, default=()
+        What is known beforehand: `Known`, `Required`, `Forbidden`, `Bounded` and `Shared` of
+        `discoverers.constraints`, in the names of the states and of the library's terms.
     time_unit : {"ns", "us", "ms", "s", "min", "h", "d"}, default="s"
         Unit that dates and durations in `t` are converted to. Numbers are used as they are.
     trajectory_column : str, default=None
@@ -111,6 +116,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         "gamma": [Interval(Real, 0, None, closed="left")],
         "max_terms": [Interval(Whole, 1, None, closed="left"), None],
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "constraints": [list, tuple],
     }
 
     def __init__(
@@ -121,6 +127,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         gamma: float = 1.0,
         max_terms: int | None = None,
         noise_std: float | ArrayLike | None = None,
+        constraints: Sequence[Constraint] = (),
         time_unit: str = "s",
         trajectory_column: str | None = None,
         on_failure: str = "nan",
@@ -130,13 +137,16 @@ class SMNNDiscoverer(BaseDiscoverer):
         self.gamma = gamma
         self.max_terms = max_terms
         self.noise_std = noise_std
+        self.constraints = constraints
         self.time_unit = time_unit
         self.trajectory_column = trajectory_column
         self.on_failure = on_failure
 
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
-        bound = library.bind(trajectories.state_names, trajectories.input_names)
+        bound, rules = bind_rules(
+            self.constraints, library.bind(trajectories.state_names, trajectories.input_names)
+        )
         noise_std = known_noise(self.noise_std, trajectories.n_states)
         selection = select_terms(
             trajectories,
@@ -146,6 +156,7 @@ class SMNNDiscoverer(BaseDiscoverer):
             gamma=self.gamma,
             max_terms=self.max_terms,
             noise_std=noise_std,
+            rules=rules,
         )
         refined = None
         if not selection.explained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -70,6 +70,35 @@ class NormalEquations:
             self.n_rows + other.n_rows,
             self.log_determinant + other.log_determinant,
         )
+
+    def given(self, columns: Sequence[int], values: Array) -> NormalEquations:
+        """What is left to explain when some coefficients are known; positions stay the same."""
+        index = np.asarray(columns, dtype=np.intp)
+        if not index.size:
+            return self
+        pull = self.gram[:, index] @ values
+        energy = (
+            self.energy - 2.0 * float(values @ self.moment[index]) + float(values @ pull[index])
+        )
+        return replace(self, moment=self.moment - pull, energy=max(energy, 0.0))
+
+    def eliminate(self, columns: Sequence[int]) -> NormalEquations:
+        """The regression with some columns always in it, at their best; positions stay the same.
+
+        The columns themselves become zero: they have nothing more to give.
+        """
+        index = np.asarray(columns, dtype=np.intp)
+        if not index.size:
+            return self
+        gram, moment = self._scaled
+        norms = self.column_norms
+        inverse = np.linalg.inv(gram[np.ix_(index, index)])
+        gain = gram[:, index] @ inverse
+        left = gram - gain @ gram[index]
+        rest = moment - gain @ moment[index]
+        left[index], left[:, index], rest[index] = 0.0, 0.0, 0.0
+        energy = max(self.energy - float(moment[index] @ inverse @ moment[index]), 0.0)
+        return replace(self, gram=left * np.outer(norms, norms), moment=rest * norms, energy=energy)
 
     @property
     def n_columns(self) -> int:

@@ -49,6 +49,7 @@ def search_subsets(
     candidates: Sequence[int],
     max_terms: int | None = None,
     starts: Sequence[Support] = (),
+    required: Sequence[int] = (),
 ) -> SubsetSearch:
     """Find the support with the lowest score.
 
@@ -67,11 +68,15 @@ def search_subsets(
         Largest size of a support. Always at most a third of the rows.
     starts : sequence of supports, optional
         Supports to consider besides those that the search comes upon.
+    required : sequence of int
+        Columns that are in every support.
 
     Returns
     -------
     SubsetSearch
     """
+    if len(required):
+        return _search_with(normal, criterion, candidates, max_terms, starts, required)
     columns = np.array(sorted(candidates), dtype=np.intp)
     most = min(len(columns), max(normal.n_rows // 3, 1))
     if max_terms is not None:
@@ -86,6 +91,8 @@ def search_subsets(
         }
 
     losses: dict[Support, float] = {(): float(normal.energy)}
+    for start in starts:
+        losses[tuple(sorted(start))] = normal.loss(start)
     for supports in _grow(normal, columns, min(most, BEAM_SIZE)):
         losses.update(supports)
     losses.update(_eliminate(normal, columns, most))
@@ -106,6 +113,37 @@ def search_subsets(
         if held is None or loss < losses[held]:
             by_size[len(support)] = support
     return SubsetSearch(best, losses, scores, by_size)
+
+
+def _search_with(
+    normal: NormalEquations,
+    criterion: Criterion,
+    candidates: Sequence[int],
+    max_terms: int | None,
+    starts: Sequence[Support],
+    required: Sequence[int],
+) -> SubsetSearch:
+    """Search what the required columns leave over, then put them into every support."""
+    always = tuple(sorted(required))
+    most = None if max_terms is None else max(max_terms - len(always), 0)
+    found = search_subsets(
+        normal.eliminate(always),
+        criterion,
+        [one for one in candidates if one not in always],
+        most,
+        [tuple(one for one in start if one not in always) for start in starts],
+    )
+    charge = float(criterion.charges(normal.n_rows)[list(always)].sum())
+
+    def whole(support: Support) -> Support:
+        return tuple(sorted((*support, *always)))
+
+    return SubsetSearch(
+        best=whole(found.best),
+        losses={whole(one): loss for one, loss in found.losses.items()},
+        scores={whole(one): score + charge for one, score in found.scores.items()},
+        by_size={size + len(always): whole(one) for size, one in found.by_size.items()},
+    )
 
 
 def forward_support(normal: NormalEquations, candidates: Sequence[int], size: int) -> Support:
