@@ -17,14 +17,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import DOP853, LSODA, OdeSolver
-from scipy.interpolate import CubicSpline
 
-from .coercion import check_finite, to_float, to_matrix
-from .runs import InputFunction, Interpolation, evaluate_input
+from .coercion import check_finite, to_float
+from .inputs import SampledInput, interpolated_input
+from .runs import InputFunction, evaluate_input
 
 __all__ = ["Simulation", "SimulationStatus", "interpolated_input", "simulate"]
 
 RightHandSide = Callable[[NDArray[np.float64], "NDArray[np.float64] | None"], Any]
+EVALUATIONS_PER_SAMPLE = 20
 _SOLVERS: dict[str, type[OdeSolver]] = {"LSODA": LSODA, "DOP853": DOP853}
 
 
@@ -108,7 +109,8 @@ def simulate(
     bound : float, default=1e12
         The states have blown up when one exceeds ``bound * max(1, scale)``.
     max_evaluations : int, default=100_000
-        Budget of evaluations of the right-hand side, for each direction in time.
+        Budget of evaluations of the right-hand side, for each direction in time; sampled inputs,
+        over which no step is longer than from sample to sample, add 20 for each sample.
 
     Returns
     -------
@@ -146,6 +148,8 @@ def simulate(
     sizes = np.abs(state).max(initial=0.0) if scale is None else to_float(scale, "scale")
     sizes = np.broadcast_to(np.where(sizes > 0, sizes, 1.0), state.shape)
     signal = None if u is None else _input(u, times if u_times is None else u_times)
+    sampled = signal if isinstance(signal, SampledInput) else None
+    extra = 0 if sampled is None else EVALUATIONS_PER_SAMPLE * len(sampled.knots)
     start = float(times.min()) if t0 is None else float(t0)
     run = _Integration(
         _right_hand_side(equations, signal, len(state)),
@@ -153,7 +157,8 @@ def simulate(
         rtol,
         0.01 * rtol * sizes,
         bound * max(1.0, float(sizes.max(initial=0.0))),
-        max_evaluations,
+        max_evaluations + extra,
+        np.inf if sampled is None else sampled.longest_step,
     )
     X = np.full((len(times), len(state)), np.nan)
     X[times == start] = state
@@ -172,54 +177,9 @@ def simulate(
     return Simulation(X, status, " ".join(messages), evaluations)
 
 
-def interpolated_input(
-    times: ArrayLike, values: ArrayLike, interpolation: Interpolation = "linear"
-) -> InputFunction:
-    """Input function through given values, constant outside of them.
-
-    Parameters
-    ----------
-    times : array-like of shape (k,)
-    values : array-like of shape (k,) or (k, m)
-    interpolation : {"linear", "cubic", "hold"}, default="linear"
-        What happens in between: straight lines, a cubic spline (from 4 values on), or the last
-        value.
-
-    Returns
-    -------
-    callable
-        Maps a float to shape (m,) and an array of shape (n,) to shape (n, m).
-    """
-    knots = to_float(times, "t").ravel()
-    matrix, names = to_matrix(values, "u")
-    check_finite(matrix, "u", names)
-    if len(matrix) != len(knots) or not len(knots):
-        raise ValueError(f"u has {len(matrix)} row(s) but t has {len(knots)}. Pass one per time.")
-    order = np.argsort(knots, kind="stable")
-    knots, columns = knots[order], [column[order] for column in matrix.T]
-    if interpolation == "hold":
-        return _held(knots, matrix[order])
-    distinct, first = np.unique(knots, return_index=True)
-    if interpolation == "cubic" and len(distinct) > 3:
-        # The spline is made once: an integration asks for thousands of values.
-        spline = CubicSpline(distinct, matrix[order][first])
-        return lambda time: np.asarray(spline(np.clip(time, distinct[0], distinct[-1])))
-
-    def value(time: Any) -> NDArray[np.float64]:
-        return np.stack([np.interp(time, knots, column) for column in columns], axis=-1)
-
-    return value
-
-
-def _held(knots: NDArray[np.float64], rows: NDArray[np.float64]) -> InputFunction:
-    def value(time: Any) -> NDArray[np.float64]:
-        place = np.searchsorted(knots, time, side="right") - 1
-        return np.asarray(rows[np.clip(place, 0, len(rows) - 1)])
-
-    return value
-
-
 def _input(u: Any, times: ArrayLike) -> InputFunction:
+    if isinstance(u, SampledInput):
+        return u
     if not callable(u):
         return interpolated_input(times, u)
 
@@ -261,6 +221,7 @@ class _Integration:
     atol: NDArray[np.float64]
     bound: float
     max_evaluations: int
+    max_step: float
 
     def advance(
         self, start: float, state: NDArray[np.float64], times: NDArray[np.float64], sign: float
@@ -272,7 +233,13 @@ class _Integration:
             if not np.isfinite(self.derivative(start, state)).all():
                 return (values, *_report(SimulationStatus.UNDEFINED, start, self), 1)
             solver = self.solver(
-                self.derivative, start, state, times[-1], rtol=self.rtol, atol=self.atol
+                self.derivative,
+                start,
+                state,
+                times[-1],
+                rtol=self.rtol,
+                atol=self.atol,
+                max_step=self.max_step,
             )
             reached = 0
             status = SimulationStatus.OK

@@ -193,3 +193,17 @@ def test_an_error_in_the_users_function_is_not_swallowed():
 
 def test_no_times_no_states():
     assert simulate(lambda x, u: -x, [], [1.0, 2.0]).X.shape == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cubic", "hold"])
+@pytest.mark.parametrize("method", ["LSODA", "DOP853"])
+def test_a_pulse_after_a_long_rest_is_not_stepped_over(kind, method):
+    t = np.arange(0.0, 120.0, 0.1)
+    u = np.where((t >= 50.0) & (t < 51.0), 1.0, 0.0)
+    signal = interpolated_input(t, u, kind)
+    answer = simulate(lambda x, u: u - 0.1 * x, t, [0.0], signal, method=method)
+    # After the pulse x' = -0.1 x, and its integral is the pulse's area over the rate.
+    area = np.trapezoid(signal(np.linspace(49.0, 53.0, 40001))[:, 0], dx=1e-4)
+    decayed = answer.X[-1, 0]
+    assert_allclose(decayed + 0.1 * np.trapezoid(answer.X[:, 0], t), area, rtol=1e-3)
+    assert answer.n_evaluations < 20 * t.size
