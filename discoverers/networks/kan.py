@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from .spline_layer import Base, SplineLayer
@@ -135,6 +136,11 @@ class SplineKAN(nn.Module):
         """Mean squared second difference of the spline coefficients over the layers."""
         parts = [self.layer(index).roughness() for index in range(self.depth)]
         return torch.stack(parts).mean()
+
+    def roughness_rows(self) -> NDArray[np.float64]:
+        """The matrix whose product with all parameters, squared and summed, is `roughness`."""
+        blocks = [self.layer(index).roughness_rows() for index in range(self.depth)]
+        return block_diag(*blocks) / np.sqrt(self.depth)
 
     def _nodes(self, index: int, sums: Tensor) -> Tensor:
         n_sums, n_products = self.widths[index + 1]

@@ -126,7 +126,8 @@ class SplineLayer(nn.Module):
         """Values of all basis functions, (n, n_inputs) -> (n, n_inputs, n_intervals + degree)."""
         position = (x - self.lower) * (self.n_intervals / (self.upper - self.lower))
         inside = position.clamp(0.0, float(self.n_intervals))
-        cell = inside.detach().floor().clamp(max=self.n_intervals - 1)
+        # NaN goes on as a value (r below); as an index it would be out of bounds.
+        cell = inside.detach().floor().clamp(max=self.n_intervals - 1).nan_to_num(0.0)
         r = inside - cell
         monomials = torch.stack([r**p for p in range(self.degree + 1)], dim=-1)
         beyond = (position - inside).unsqueeze(-1)
@@ -173,6 +174,14 @@ class SplineLayer(nn.Module):
         """Mean squared second difference of the coefficients: what smooth splines have little of."""
         second = self.coef[:, 2:] - 2.0 * self.coef[:, 1:-1] + self.coef[:, :-2]
         return cast(Tensor, second.square().mean())
+
+    def roughness_rows(self) -> NDArray[np.float64]:
+        """The matrix whose product with the parameters, squared and summed, is `roughness`."""
+        n_basis = self.n_intervals + self.degree
+        second = np.diff(np.eye(n_basis), n=2, axis=0)
+        rows = np.kron(np.eye(self.n_inputs), np.kron(second, np.eye(self.n_outputs)))
+        n_base = self.base_weight.numel() if self.base_weight.requires_grad else 0
+        return np.hstack([rows, np.zeros((len(rows), n_base))]) / np.sqrt(len(rows))
 
     def _base(self, x: Tensor) -> Tensor:
         return nn.functional.silu(x) if self.base == "silu" else x
