@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .base import BaseDiscoverer
     from .right_hand_side import RightHandSide
 
-PLOT_KINDS = ("fit", "states", "phase", "pareto", "coefficients")
+PLOT_KINDS = ("fit", "states", "phase", "edges", "pareto", "coefficients")
 
 
 class Exports:
@@ -110,7 +110,7 @@ class Exports:
 
     def plot(
         self,
-        kind: Literal["fit", "states", "phase", "pareto", "coefficients"] = "fit",
+        kind: Literal["fit", "states", "phase", "edges", "pareto", "coefficients"] = "fit",
         ax: Any = None,
         **options: Any,
     ) -> Any:
@@ -118,9 +118,9 @@ class Exports:
 
         Parameters
         ----------
-        kind : {"fit", "states", "phase", "pareto", "coefficients"}, default="fit"
-            What was measured over time, all states over time, phase portrait, complexity against
-            loss, or coefficients.
+        kind : {"fit", "states", "phase", "edges", "pareto", "coefficients"}, default="fit"
+            What was measured over time, all states over time, phase portrait, learned functions
+            (of `SKANODERegressor`), complexity against loss, or coefficients.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         **options

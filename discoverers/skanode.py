@@ -145,7 +145,6 @@ class SKANODERegressor(BaseDiscoverer):
         "random_state": ["random_state"],
     }
     _column_prefix = "y"
-    _min_samples = 8
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from discoverers.exceptions import (
 from discoverers.shooting import InputSignal
 from discoverers.simulation import interpolated_input
 from discoverers.structures import Note
+from discoverers.structures.edges import EdgeFunction
 from tests.oscillator_structure import OscillatorStructure
 
 K, C, B = 4.0, 0.3, 2.0
@@ -407,12 +409,23 @@ def test_copies_answer_alike(fitted):
     assert_allclose(fitted.to_callable()([1.0, 0.0], [0.0]), [0.0, -K], atol=1e-3)
 
 
+class Reporting(OscillatorStructure):
+    """Hands back what it was told to, on top of the fit."""
+
+    _parameter_constraints = {"report": [dict]}
+
+    def __init__(self, report):
+        super().__init__()
+        self.report = report
+
+    def discover(self, data, options):
+        return replace(super().discover(data, options), **self.report)
+
+
 class Noting(OscillatorStructure):
     """Says what it was given."""
 
     def discover(self, data, options):
-        from dataclasses import replace
-
         found = super().discover(data, options)
         text = f"{options.library} {options.max_terms} {options.parity} {options.seed}"
         terms = f"{sorted(map(str, options.required))} {sorted(map(str, options.forbidden))}"
@@ -476,8 +489,8 @@ def test_wrong_data_are_named():
         make().fit(T, ACCELERATION, u=pd.DataFrame({"x": force(T)}))
     with pytest.raises(ValueError, match=r"'acceleration' needs one column per degree of freedom"):
         make().fit(T, np.c_[ACCELERATION, ACCELERATION], u=force)
-    with pytest.raises(ValueError, match="minimum of 8 is required"):
-        make().fit(T[:5], ACCELERATION[:5], u=force)
+    with pytest.raises(ValueError, match="minimum of 3 is required"):
+        make().fit(T[:2], ACCELERATION[:2], u=force)
     with pytest.raises(ValueError, match="u has 3 row"):
         make().fit(T, ACCELERATION, u=force(T)[:3])
 
@@ -507,3 +520,25 @@ def test_pictures_show_channels_and_states(fitted):
     assert (phase.get_xlabel(), phase.get_ylabel()) == ("x", "v")
     with pytest.raises(ValueError, match=r"2 columns \['x', 'v'\] are drawn"):
         fitted.plot("states", t=T, X=ACCELERATION)
+    with pytest.raises(ValueError, match="no edge functions.*kind='coefficients'"):
+        fitted.plot("edges")
+
+
+def test_edge_functions_are_drawn_with_band_and_symbol():
+    x = np.linspace(-1.0, 2.0, 31)
+    curve = EdgeFunction("v'", ("x",), (x,), -(x**3), 0.1 + x**2, (0.0,), "-1.0*x**3 + 0.25")
+    surface = EdgeFunction(
+        "v'", ("x", "v"), (x, x[:9]), np.outer(x, x[:9]), 0.0 * np.outer(x, x[:9]), (0.0, 0.0)
+    )
+    model = SKANODERegressor(Reporting({"edge_functions": (curve, surface)}))
+    panels = model.fit(T, ACCELERATION, u=force).plot("edges")
+    drawn = {line.get_label(): line for line in panels[0].get_lines()}
+    assert_array_equal(drawn["learned"].get_xydata(), np.c_[x, -(x**3)])
+    # The symbol's own level is not part of a curve that is 0 at 0.
+    assert_allclose(drawn["-1 x^3 + 0.25"].get_xydata()[:, 1], -(x**3), atol=1e-12)
+    band = panels[0].collections[0].get_paths()[0].vertices
+    assert_allclose(band[:, 1].max(), (-(x**3) + 1.96 * (0.1 + x**2)).max())
+    assert (panels[1].get_xlabel(), panels[1].get_ylabel()) == ("x", "v")
+    assert_allclose(panels[1].collections[0].get_array(), np.outer(x, x[:9]).T)
+    with pytest.raises(ValueError, match="ax holds 1 panels; 2, one for each function"):
+        model.plot("edges", ax=panels[0])

@@ -5,12 +5,14 @@ An estimator does not keep the measurements that it was fitted to; where they ar
 the fit, they are passed again. Matplotlib is imported when a picture is drawn.
 """
 
+from discoverers.plotting.edges import plot_edges
 from discoverers.plotting.models import plot_coefficients, plot_pareto
 from discoverers.plotting.states import plot_fit, plot_phase, plot_states
 from discoverers.plotting.style import save_figure
 
 __all__ = [
     "plot_coefficients",
+    "plot_edges",
     "plot_fit",
     "plot_pareto",
     "plot_phase",

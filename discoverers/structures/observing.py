@@ -81,14 +81,10 @@ def _one_for_all(word: str, channel_names: Sequence[str], quantities: Quantities
         raise ValueError(
             f"observe={word!r} needs one column per degree of freedom: the structure has "
             f"{len(meanings)}, the data have {len(channel_names)} {list(channel_names)}. Say what "
-            f"each column measures, for instance observe={_example(word, channel_names)}, or "
-            f"change the structure's number of degrees of freedom."
+            f"each column measures (one entry per column, such as '{word} 1'), or change the "
+            f"structure's number of degrees of freedom."
         )
     return list(meanings)
-
-
-def _example(word: str, channel_names: Sequence[str]) -> str:
-    return str([f"{word} {place + 1}" for place in range(len(channel_names))])
 
 
 def _numbered(texts: list[str], quantities: Quantities) -> None:
