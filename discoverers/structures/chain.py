@@ -1,0 +1,161 @@
+"""The chain: laws of the highest derivatives of one or several coordinates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval
+
+from discoverers.shooting import LinearObservation, Record
+
+from .base import Data, Options, StructuralFit, Structure
+from .chain_model import Chain, ChainTask, chain_names
+from .chain_report import Stages, report
+from .dictionary import make_dictionary
+from .extraction import Extraction, extract
+from .finishing import finish
+from .judging import Candidate
+from .spline_kan import fit_spline_kan
+from .start import Start, guess_states
+
+__all__ = ["ChainStructure"]
+
+Array = NDArray[np.float64]
+
+WORKING_SAMPLES = 3000
+"""The search works on the heads of longer records; the last calibration has all of them."""
+
+FINALISTS = 5
+FLOOR = 2e-3
+"""Share of a channel's standard deviation that integration and interpolation may leave."""
+
+
+class ChainStructure(Structure):
+    """Chains ``q, q', ..., q^(order-1)`` whose highest rates are unknown laws of all states.
+
+    For ``order=2``: ``x' = v, v' = h(x, v, u)``. Found in three stages: a spline Kolmogorov-Arnold
+    network for h, trained through the ODE from the channels; terms in its place, every serious
+    candidate calibrated through the ODE; the best calibrated to the end, with covariance.
+
+    Parameters
+    ----------
+    order : int, default=2
+        Number of states of each chain: 1 for x' = h(x, u), 2 for a mass, 3 for a jerk.
+    n_dof : int, default=1
+        Number of chains. Every law may depend on all of their states.
+
+    Notes
+    -----
+    States are named x, v, a, j (then d4x, ...), and x1, v1, x2, v2 with several chains.
+
+    The default library (``library="auto"``) holds monomials of the states to degree 3 in at most
+    two of them, the inputs, ``|q|``, ``q |q|``, sin, cos, exp and tanh of coordinates,
+    ``v |v|`` and sign(v) of velocities, and cubes and ``d |d|`` of differences of two chains.
+
+    References
+    ----------
+    The structured neural ODE with a Kolmogorov-Arnold network and its three stages follow the
+    SKANODE paper; the search and the calibration are this library's own.
+
+    Examples
+    --------
+    >>> from discoverers.structures import ChainStructure
+    >>> ChainStructure().state_names(["acceleration"], ["force"])
+    ('x', 'v')
+    >>> ChainStructure(n_dof=2).state_names(["a", "b"], [])
+    ('x1', 'v1', 'x2', 'v2')
+    """
+
+    _parameter_constraints: Mapping[str, list[Any]] = {
+        "order": [Interval(Integral, 1, None, closed="left")],
+        "n_dof": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, order: int = 2, n_dof: int = 1) -> None:
+        self.order = order
+        self.n_dof = n_dof
+
+    def state_names(
+        self, channel_names: Sequence[str], input_names: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Names of the states, chain by chain.
+
+        Raises
+        ------
+        ValueError
+            If an input has the name of a state.
+        """
+        names = chain_names(self.order, self.n_dof)
+        taken = sorted(set(names) & set(input_names))
+        if taken:
+            raise ValueError(
+                f"inputs are named {taken}, as the chain's states are; rename these columns of u."
+            )
+        return names
+
+    def quantities(
+        self, channel_names: Sequence[str], input_names: Sequence[str]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Position, velocity and acceleration, as far as the chain has them."""
+        names = chain_names(self.order, self.n_dof)
+        chains = [names[k : k + self.order] for k in range(0, len(names), self.order)]
+        words = {}
+        for degree, word in enumerate(("position", "velocity", "acceleration")):
+            if degree < self.order:
+                words[word] = tuple(chain[degree] for chain in chains)
+            elif degree == self.order:
+                words[word] = tuple(f"{chain[-1]}'" for chain in chains)
+        return words
+
+    def discover(self, data: Data, options: Options) -> StructuralFit:
+        """Find the laws."""
+        chain = Chain(self.order, self.n_dof, data.input_names)
+        whole = _task(chain, data, options, data.records)
+        task = _task(chain, data, options, _heads(data.records))
+        began = time.perf_counter()
+        dictionary = make_dictionary(chain, options)
+        start = guess_states(task)
+        kan = fit_spline_kan(task, start)
+        learnt = time.perf_counter()
+        work = extract(task, dictionary, kan)
+        chosen = _decide(work, whole, start)
+        extracted = time.perf_counter()
+        finished = finish(whole, dictionary, chosen)
+        seconds = (learnt - began, extracted - learnt, time.perf_counter() - extracted)
+        return report(whole, Stages(start, kan, work, finished, seconds))
+
+
+def _task(chain: Chain, data: Data, options: Options, records: tuple[Record, ...]) -> ChainTask:
+    observation = data.observation(chain.state_names)
+    free = np.isnan(data.x0)
+    y = np.concatenate([record.y for record in records])
+    with np.errstate(invalid="ignore"):
+        spread = np.array([np.std(c[~np.isnan(c)]) if (~np.isnan(c)).any() else 0.0 for c in y.T])
+    lowest = list(chain.lowest)
+    blind = isinstance(observation, LinearObservation) and not observation.states[:, lowest].any()
+    return ChainTask(
+        chain, data, options, records, free, bool(blind and free[:, lowest].all()),
+        np.maximum(FLOOR * spread, 1e-12),
+    )  # fmt: skip
+
+
+def _heads(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    if sum(map(len, records)) <= WORKING_SAMPLES:
+        return records
+    share = max(WORKING_SAMPLES // len(records), 50)
+    return tuple(record.head(min(len(record), share)) for record in records)
+
+
+def _decide(work: Extraction, whole: ChainTask, start: Start) -> Candidate:
+    """The best candidate; where the search saw only heads, the best of few on all data."""
+    ranked = work.ranked
+    if not ranked:
+        return work.fallback(start.states, start.rates)
+    if whole.records is work.task.records or len(whole.records[0]) == len(work.task.records[0]):
+        return ranked[0]
+    return work.on(whole, ranked[:FINALISTS])

@@ -1,0 +1,146 @@
+"""Stage 3: the chosen law calibrated to the end, and what can be said of its level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discoverers.shooting import Calibration, Record, StateSpaceModel, calibrate, integrate
+
+from .chain_model import ChainTask
+from .dictionary import Dictionary
+from .judging import Candidate, Judge
+
+__all__ = ["Finished", "enough_substeps", "finish"]
+
+Array = NDArray[np.float64]
+
+LOOSE = 0.3
+"""A coordinate's level with a larger standard error, in units of its spread, is not identified."""
+
+LEVEL = 0.3
+"""Shift, in units of a coordinate's spread, under which a library is asked to stay closed."""
+
+MAX_SUBSTEPS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """The final calibration.
+
+    Attributes
+    ----------
+    support : tuple of int
+        Columns of the dictionary.
+    model : StateSpaceModel
+    calibration : Calibration
+        With covariance in the data's own noise.
+    noise_std : ndarray of shape (C,)
+    offset_identifiable : bool or None
+    """
+
+    support: tuple[int, ...]
+    model: StateSpaceModel
+    calibration: Calibration
+    noise_std: Array
+    offset_identifiable: bool | None
+
+
+def enough_substeps(
+    model: StateSpaceModel,
+    theta: Array,
+    x0: Array,
+    records: tuple[Record, ...],
+    tolerance: float,
+) -> int:
+    """Substeps at which doubling them changes the states by no more than a share of their size.
+
+    Laws that switch (dry friction) never settle to integration's own accuracy: at most 16.
+    """
+    needed = 1
+    for start, record in zip(x0, records, strict=True):
+        head = record.head(min(len(record), 400))
+        coarse = integrate(model, theta, start, head, substeps=needed)
+        while needed < MAX_SUBSTEPS:
+            fine = integrate(model, theta, start, head, substeps=2 * needed)
+            n = min(coarse.n_valid, fine.n_valid)
+            size = np.abs(fine.X[:n]).max(axis=0, initial=1e-300)
+            change = np.abs(fine.X[:n] - coarse.X[:n]).max(axis=0, initial=0.0)
+            if coarse.n_valid == fine.n_valid and np.all(change <= tolerance * size):
+                break
+            needed, coarse = 2 * needed, fine
+    return needed
+
+
+def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
+    """Calibrate the chosen law on all data, with accurate integration and the noise re-estimated.
+
+    Returns
+    -------
+    Finished
+    """
+    columns = [dictionary.columns[k] for k in chosen.support]
+    model = dictionary.chain.model(columns)
+    skip = model.n_columns - len(columns)
+    theta = np.concatenate([np.ones(skip), chosen.coef])
+    observation = task.data.observation(dictionary.chain.state_names)
+    judge = Judge.of(task, dictionary)
+    substeps = enough_substeps(model, theta, chosen.x0, task.records, 1e-6)
+    free = task.free_x0.copy()
+    noise = judge.noise(chosen.rss, len(columns))
+
+    def calibrated(theta: Array, x0: Array, noise: Array) -> Calibration:
+        return calibrate(
+            model, theta, x0, task.records, observation, noise, free_x0=free, max_iterations=40,
+            substeps=substeps,
+        )  # fmt: skip
+
+    fit = calibrated(theta, chosen.x0, noise)
+    identifiable: bool | None = None
+    if task.shiftable and np.isfinite(fit.cost):
+        lowest = list(dictionary.chain.lowest)
+        spread = np.concatenate([path.X for path in fit.paths])[:, lowest].std(axis=0)
+        loose = fit.x0_std[0, lowest] > LOOSE * spread
+        identifiable = not loose.any() and not _closed_under_shifts(task, dictionary, chosen, fit)
+        if loose.any():
+            # Any level would do: this one is kept, and the errors are those given it.
+            free[0, np.array(lowest)[loose]] = False
+            fit = calibrated(fit.theta, fit.x0, noise)
+    if np.isfinite(fit.cost):
+        noise = _noise(task, fit, len(columns) + int(free.sum()))
+        fit = calibrated(fit.theta, fit.x0, noise)
+    return Finished(chosen.support, model, fit, noise, identifiable)
+
+
+def _noise(task: ChainTask, fit: Calibration, n_parameters: int) -> Array:
+    if task.data.noise_std is not None:
+        return np.asarray(task.data.noise_std, dtype=np.float64)
+    left = np.maximum(fit.n_observed - n_parameters / len(fit.rss), 0.2 * fit.n_observed)
+    return np.sqrt(np.maximum(fit.rss / np.maximum(left, 1.0), 1e-24 * task.floor**2))
+
+
+def _closed_under_shifts(
+    task: ChainTask, dictionary: Dictionary, chosen: Candidate, fit: Calibration
+) -> bool:
+    """Whether the library holds the chosen law with its coordinates counted from elsewhere."""
+    chain = dictionary.chain
+    X = np.concatenate([path.X for path in fit.paths])
+    u = np.concatenate([record.u for record in task.records])
+    model = chain.model(dictionary.columns)
+    skip = model.n_columns - len(dictionary)
+    shift = np.zeros(X.shape[1])
+    lowest = list(chain.lowest)
+    shift[lowest] = LEVEL * X[:, lowest].std(axis=0)
+    here = model.term_values(X, u)[:, skip:]
+    there = model.term_values(X + shift, u)[:, skip:][:, list(chosen.support)]
+    coef = fit.theta[len(fit.theta) - len(chosen.support) :]
+    laws = np.array(dictionary.laws)
+    for law in range(chain.n_dof):
+        target = there @ np.where(laws[list(chosen.support)] == law, coef, 0.0)
+        columns = here[:, laws == law]
+        left = target - columns @ np.linalg.lstsq(columns, target, rcond=1e-12)[0]
+        if np.linalg.norm(left) > 1e-6 * max(float(np.linalg.norm(target)), 1e-300):
+            return False
+    return True

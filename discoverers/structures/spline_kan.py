@@ -1,0 +1,374 @@
+"""Stage 1: a Kolmogorov-Arnold network that is linear in its parameters, trained through its ODE.
+
+Each law is a sum of cubic B-spline curves of the chain's states, tensor-product splines of pairs
+of them, and inputs times coefficients. Smoothness is a Gaussian prior on second differences; how
+strong, hold-out says, separately for each kind of curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from discoverers.shooting import (
+    Calibration,
+    Column,
+    LinearObservation,
+    Observation,
+    Record,
+    Spline,
+    StateSpaceModel,
+    calibrate,
+    tangent,
+)
+
+from .chain_model import Chain, ChainTask
+from .drift import remove_drift
+from .start import Start
+
+__all__ = ["SplineKAN", "Term", "fit_spline_kan"]
+
+Array = NDArray[np.float64]
+
+CURVE_BASIS = 10
+PAIR_BASIS = 5
+MARGIN = 0.1
+"""Share of a variable's range that the grids reach beyond it, on either side."""
+
+STRENGTHS = np.logspace(-4.0, 6.0, 6)
+"""Precisions of second differences to choose from, per variance of the law."""
+
+RIDGE = 1e-6
+TRUST = 1e-3
+"""Mean squared error, per variance of the law, that guessed rates are taken to have."""
+
+HELD_OUT = 4
+"""Every so many samples one is held out."""
+
+FIRST_WINDOW = 40
+GUIDE = 0.03
+"""Weight of the guessed rates while the window still grows."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One curve, surface or input of the network: which law, of what, on which columns."""
+
+    law: int
+    variables: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    first: int
+    size: int
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        """Terms of one kind share the strength of their smoothness."""
+        return (len(self.variables), 0)
+
+    def columns(self, chain: Chain) -> list[Column]:
+        """Columns of the model."""
+        drives = {chain.tops[self.law]: 1.0}
+        if self.size == 1:
+            return [Column(sympy.Symbol(self.variables[0]), drives)]
+        sides = [
+            [Spline(name, low, high, self.n_basis, index) for index in range(self.n_basis)]
+            for name, low, high in zip(self.variables, self.lower, self.upper, strict=True)
+        ]
+        if len(sides) == 1:
+            return [Column(spline, drives) for spline in sides[0]]
+        return [Column((one, two), drives) for one in sides[0] for two in sides[1]]
+
+    @property
+    def n_basis(self) -> int:
+        """Basis functions along each variable."""
+        return PAIR_BASIS if len(self.variables) == 2 else CURVE_BASIS
+
+    def roughness(self) -> Array:
+        """Matrix whose quadratic form is the sum of squared second differences, (size, size)."""
+        if self.size == 1:
+            return np.zeros((1, 1))
+        difference = np.diff(np.eye(self.n_basis), 2, axis=0)
+        along = difference.T @ difference
+        if len(self.variables) == 1:
+            return np.asarray(along)
+        eye = np.eye(self.n_basis)
+        return np.asarray(np.kron(along, eye) + np.kron(eye, along))
+
+
+@dataclass(frozen=True, eq=False)
+class SplineKAN:
+    """A trained network.
+
+    Attributes
+    ----------
+    chain : Chain
+    terms : tuple of Term
+    calibration : Calibration
+        Of `model`.
+    noise_std : ndarray of shape (C,)
+        Residuals, their degrees of freedom allowed for.
+    freedom : float
+        Effective number of parameters.
+    strengths : dict
+        Smoothness by kind of curve.
+    """
+
+    chain: Chain
+    terms: tuple[Term, ...]
+    calibration: Calibration
+    noise_std: Array
+    freedom: float
+    strengths: dict[tuple[int, int], float]
+    substeps: int = 1
+
+    @property
+    def columns(self) -> list[Column]:
+        """Columns of the laws, kinematics not included."""
+        return [column for term in self.terms for column in term.columns(self.chain)]
+
+    @property
+    def coef(self) -> Array:
+        """Coefficients of `columns`."""
+        theta = self.calibration.theta
+        return theta[len(theta) - sum(term.size for term in self.terms) :]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the network follows all runs to their ends."""
+        return bool(np.isfinite(self.calibration.cost))
+
+
+def build_terms(chain: Chain, lower: Array, upper: Array) -> tuple[Term, ...]:
+    """All curves, pairs and inputs of every law, on grids over the states' ranges."""
+    names = chain.state_names
+    margin = MARGIN * np.maximum(upper - lower, 1e-12)
+    low, high = (
+        dict(zip(names, lower - margin, strict=True)),
+        dict(zip(names, upper + margin, strict=True)),
+    )
+    groups = [(name,) for name in names]
+    pairs = list(combinations(names, 2))
+    if chain.n_dof > 2:
+        # Neighbours and a coordinate's own chain; all pairs of many masses would be too many.
+        near = 2 * chain.order
+        pairs = [(a, b) for a, b in pairs if names.index(b) - names.index(a) < near]
+    terms, at = [], 0
+    for law in range(chain.n_dof):
+        for group in [*groups, *pairs]:
+            size = CURVE_BASIS if len(group) == 1 else PAIR_BASIS**2
+            ends = tuple(low[name] for name in group), tuple(high[name] for name in group)
+            terms.append(Term(law, group, *ends, at, size))
+            at += size
+        for name in chain.input_names:
+            terms.append(Term(law, (name,), (0.0,), (0.0,), at, 1))
+            at += 1
+    return tuple(terms)
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """A network on its grids, before its coefficients are known."""
+
+    task: ChainTask
+    terms: tuple[Term, ...]
+    model: StateSpaceModel
+    observation: Observation
+    noise_std: Array
+    scale: Array
+    """Variance of each law."""
+    free_x0: NDArray[np.bool_]
+    substeps: int
+
+    def prior(self, strengths: dict[tuple[int, int], float]) -> Array:
+        size = sum(term.size for term in self.terms)
+        matrix = np.zeros((size, size))
+        for term in self.terms:
+            at = slice(term.first, term.first + term.size)
+            block = strengths[term.kind] * term.roughness()
+            ridge = RIDGE if len(term.variables) == 1 else 1e-2 * strengths[term.kind]
+            if term.size > 1:
+                matrix[at, at] = (block + ridge * np.eye(term.size)) / self.scale[term.law]
+            else:
+                matrix[at, at] = RIDGE / self.scale[term.law]
+        return matrix
+
+    def regress(
+        self, states: Sequence[Array], rates: Sequence[Array], prior: Array
+    ) -> tuple[Array, Array]:
+        """Whole theta of the model from guessed states and rates, and its precision."""
+        gram, moment = np.zeros(prior.shape), np.zeros(len(prior))
+        skip = self.model.n_columns - len(prior)
+        for record, X, F in zip(self.task.records, states, rates, strict=True):
+            values = self.model.term_values(X, record.u)[:, skip:]
+            for law, top in enumerate(self.task.chain.highest):
+                weight = 1.0 / (TRUST * self.scale[law])
+                mine = np.concatenate(
+                    [np.full(term.size, term.law == law, dtype=bool) for term in self.terms]
+                )
+                part = np.where(mine, values, 0.0)
+                gram += weight * part.T @ part
+                moment += weight * part.T @ F[:, top]
+        out = self.model.fixed_theta.copy()
+        precise = gram + prior
+        out[skip:] = np.linalg.solve(precise + 1e-12 * np.trace(gram) * np.eye(len(gram)), moment)
+        return out, precise
+
+    def misfit(self, rates: Sequence[Array], prior: Array) -> Callable[[Sequence[Array]], Array]:
+        """Function of states: residuals of the best penalised regression of the rates."""
+        root = np.linalg.cholesky(prior).T
+        skip = self.model.n_columns - len(prior)
+        tops = list(self.task.chain.highest)
+        laws = np.concatenate([np.full(term.size, term.law) for term in self.terms])
+        weights = 1.0 / np.sqrt(TRUST * self.scale)
+
+        def residuals(states: Sequence[Array]) -> Array:
+            values = np.concatenate(
+                [
+                    self.model.term_values(X, record.u)[:, skip:]
+                    for X, record in zip(states, self.task.records, strict=True)
+                ]
+            )
+            target = np.concatenate(rates)[:, tops]
+            out = []
+            for law, weight in enumerate(weights):
+                mine = laws == law
+                rows = np.concatenate([weight * values[:, mine], root[np.ix_(mine, mine)]])
+                right = np.concatenate([weight * target[:, law], np.zeros(int(mine.sum()))])
+                gram = rows.T @ rows
+                out.append(right - rows @ np.linalg.solve(gram, rows.T @ right))
+            return np.concatenate(out)
+
+        return residuals
+
+    def train(
+        self, theta: Array, x0: Array, prior: Array, iterations: int, *,
+        mean: Array | None = None, windows: int | None = None,
+    ) -> Calibration:  # fmt: skip
+        return calibrate(
+            self.model, theta, x0, self.task.records, self.observation, self.noise_std,
+            free_x0=self.free_x0, prior_precision=prior, prior_mean=mean, windows=windows,
+            max_iterations=iterations, substeps=self.substeps,
+        )  # fmt: skip
+
+    def choose(
+        self, fit: Calibration, strengths: dict[tuple[int, int], float]
+    ) -> dict[tuple[int, int], float]:
+        """Strengths whose solution of the linearised problem predicts held-out samples best."""
+        parts = []
+        for held in (False, True):
+            quadratic = tangent(
+                self.model, fit.theta, fit.x0, _split(self.task.records, held), self.observation,
+                self.noise_std, free_x0=self.free_x0, substeps=self.substeps,
+            )  # fmt: skip
+            if quadratic is None:
+                return strengths
+            parts.append(quadratic)
+        training, test = parts
+        every = list(range(training.n_columns))
+        chosen = dict(strengths)
+
+        def loss(trial: dict[tuple[int, int], float]) -> float:
+            matrix = training.gram + self.prior(trial)
+            scale = np.sqrt(np.diagonal(matrix))
+            solved = np.linalg.solve(matrix / np.outer(scale, scale), training.moment / scale)
+            return float(test.loss_at(every, solved / scale))
+
+        for _ in range(2):
+            for kind in chosen:
+                values = {s: loss({**chosen, kind: float(s)}) for s in STRENGTHS}
+                least = min(values.values())
+                # The smoothest of those that predict as well, within a percent.
+                chosen[kind] = max(s for s, v in values.items() if v <= 1.01 * least + 1e-9)
+        return chosen
+
+    def freedom(self, fit: Calibration, prior: Array) -> float:
+        n = len(prior)
+        scale = np.sqrt(np.diagonal(fit.normal))
+        scale = np.where(scale > 0.0, scale, 1.0)
+        whole = fit.normal / np.outer(scale, scale) + 1e-12 * np.eye(len(scale))
+        held = np.zeros_like(whole)
+        held[:n, :n] = prior / np.outer(scale[:n], scale[:n])
+        return float(len(scale) - np.trace(np.linalg.solve(whole, held)))
+
+
+def fit_spline_kan(task: ChainTask, start: Start) -> SplineKAN:
+    """Train the network from guessed states: coarsely, on better grids, then as smooth as it pays.
+
+    Returns
+    -------
+    SplineKAN
+        With ``converged`` False if it could not be made to follow the runs.
+    """
+    states: Sequence[Array] = start.states
+    rates: Sequence[Array] = start.rates
+    strengths = {(1, 0): 1e-2, (2, 0): 1e-2}
+    noise = np.maximum(start.noise_std, task.floor)
+    x0 = np.array([X[0] for X in states])
+    free = task.free_x0.copy()
+    if task.shiftable:
+        free[0, list(task.chain.lowest)] = False
+    training = _training(task, states, rates, noise, free)
+    if drifts(task):
+        states = remove_drift(task, states, training.misfit(rates, training.prior(strengths)))
+        x0 = np.array([X[0] for X in states])
+        training = _training(task, states, rates, noise, free)
+    theta, precise = training.regress(states, rates, training.prior(strengths))
+    # Windows that do not visit a region yet must not undo what the guess says of it.
+    fit = training.train(
+        theta, x0, GUIDE * precise, 10, mean=theta[-len(precise) :], windows=FIRST_WINDOW
+    )
+    for _ in range(2):
+        if not np.isfinite(fit.cost):
+            break
+        sampled = np.sqrt(fit.rss / np.maximum(fit.n_observed - 10.0, 1.0))
+        noise = np.maximum(sampled, task.floor)
+        states, rates = [path.X for path in fit.paths], [path.F for path in fit.paths]
+        again = _training(task, states, rates, noise, free)
+        theta, _ = again.regress(states, rates, 1e-6 * again.prior(strengths))
+        moved = again.train(theta, fit.x0, again.prior(strengths), 6)
+        if not np.isfinite(moved.cost):
+            break
+        training, fit = again, moved
+        strengths = training.choose(fit, strengths)
+        fit = training.train(fit.theta, fit.x0, training.prior(strengths), 15)
+    freedom = training.freedom(fit, training.prior(strengths)) if np.isfinite(fit.cost) else 0.0
+    share = np.maximum(fit.n_observed - freedom / len(fit.rss), 0.2 * fit.n_observed)
+    sigma = np.sqrt(fit.rss / np.maximum(share, 1.0))
+    return SplineKAN(task.chain, training.terms, fit, sigma, freedom, strengths, training.substeps)
+
+
+def drifts(task: ChainTask) -> bool:
+    """Whether no channel shows the coordinates themselves, so that guesses of them drift."""
+    observation = task.data.observation(task.chain.state_names)
+    if not isinstance(observation, LinearObservation):
+        return False
+    return not observation.states[:, list(task.chain.lowest)].any()
+
+
+def _training(
+    task: ChainTask, states: Sequence[Array], rates: Sequence[Array], noise: Array,
+    free: NDArray[np.bool_],
+) -> _Training:  # fmt: skip
+    together, moving = np.concatenate(states), np.concatenate(rates)
+    terms = build_terms(task.chain, together.min(axis=0), together.max(axis=0))
+    model = task.chain.model([c for term in terms for c in term.columns(task.chain)])
+    scale = np.maximum(np.mean(moving[:, list(task.chain.highest)] ** 2, axis=0), 1e-300)
+    observation = task.data.observation(task.chain.state_names)
+    return _Training(task, terms, model, observation, noise, scale, free, 1)
+
+
+def _split(records: Sequence[Record], held: bool) -> list[Record]:
+    """Records with the held-out samples missing, or only them."""
+    out = []
+    for record in records:
+        out_of = np.arange(len(record)) % HELD_OUT == HELD_OUT // 2
+        y = record.y.copy()
+        y[out_of != held] = np.nan
+        out.append(replace(record, y=y))
+    return out
