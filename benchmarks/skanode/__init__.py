@@ -1,0 +1,1 @@
+"""What `SKANODERegressor` finds, how exactly, how often and how fast; published figures beside."""

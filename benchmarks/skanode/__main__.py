@@ -1,0 +1,150 @@
+"""Command line: ``python -m benchmarks.skanode [--quick] [--parts ...] [--out results.json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.skanode.settings import (
+    Case,
+    hysteresis_cases,
+    law_cases,
+    mass_cases,
+    static_cases,
+    table_cases,
+)
+
+#: Cases of each part, and what it measures.
+PARTS: dict[str, tuple[Callable[[int, bool], list[Case]], str]] = {
+    "table1": (table_cases, "Duffing and van der Pol: structure, states, standard errors"),
+    "laws": (law_cases, "ten classical nonlinearities"),
+    "hysteresis": (hysteresis_cases, "hidden hysteretic states"),
+    "static": (static_cases, "no hidden state where there is none"),
+    "masses": (mass_cases, "three masses, one cubic spring"),
+}
+NETWORKS = "networks"
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = "; ".join(f"{name}: {text}" for name, (_, text) in PARTS.items())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.skanode", description=__doc__)
+    known = [*PARTS, NETWORKS]
+    parser.add_argument(
+        "--parts", nargs="+", choices=known, default=known, help=f"{listed}; networks: baselines"
+    )
+    parser.add_argument("--quick", action="store_true", help="few systems, one noise")
+    parser.add_argument("--seeds", type=int, help="records of each setting (2 if quick, else 10)")
+    parser.add_argument("--systems", nargs="+", help="of these systems only")
+    parser.add_argument("--noise", nargs="+", type=float, help="at these noise levels only")
+    parser.add_argument("--start", choices=["rest", "estimate"], help="with this start only")
+    parser.add_argument("--network-seconds", type=float, help="time for training each network")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="write JSON here and .md beside it; parts that are there and not run are kept",
+    )
+    return parser
+
+
+def _machine() -> dict[str, Any]:
+    """Describe the machine and the libraries, without any path."""
+    name = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        pairs = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        name = {key.strip(): value.strip() for key, _, value in pairs}.get("model name", name)
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "Python": platform.python_version(),
+        **{library: version(library) for library in ("numpy", "scipy", "numba", "scikit-learn")},
+        "load at start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _line(row: dict[str, Any]) -> str:
+    label = f"{row['part']} {row['system']} noise {row['noise']:g} {row['start']} {row['seed']}"
+    if "refused" in row:
+        return f"{label}: {row['refused']}"
+    found = "exact" if row["exact"] else "not exact"
+    error = f", MSE x {row['mse']['displacement']:.1e}" if "mse" in row else ""
+    return f"{label}: {found}{error}, {row['seconds']:.2f} s"
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line; by default that of the process.
+
+    Returns
+    -------
+    dict
+        The results, as written to ``--out``.
+    """
+    from benchmarks.skanode.fitting import fit_case, structures
+    from benchmarks.skanode.report import markdown
+
+    given = _parser().parse_args(arguments)
+    seeds = given.seeds if given.seeds is not None else (2 if given.quick else 10)
+    results: dict[str, Any] = {"machine": _machine(), "parts": {}}
+    if given.out is not None and given.out.is_file():
+        results["parts"] = json.loads(given.out.read_text())["parts"]
+    chosen = [name for name in PARTS if name in given.parts]
+    if chosen:
+        fit_case(Case("warm-up", "duffing", 0.01, 0))  # compiles
+    for name in chosen:
+        cases = [case for case in PARTS[name][0](seeds, given.quick) if _wanted(case, given)]
+        rows: list[dict[str, Any]] = []
+        for case in cases:
+            rows.append(fit_case(case, structures()))
+            _say(_line(rows[-1]))
+            results["parts"][name] = rows
+            _write(results, given.out)
+    if NETWORKS in given.parts:
+        from benchmarks.skanode.networks import train_networks
+
+        results["parts"][NETWORKS] = []
+        for row in train_networks(given.quick, given.network_seconds):
+            results["parts"][NETWORKS].append(row)
+            _say(f"{row['model']} {row['system']}: {row['mse']}, {row['seconds']:.0f} s")
+            _write(results, given.out)
+    text = markdown(results)
+    if given.out is None:
+        _say("\n" + text)
+    else:
+        given.out.with_suffix(".md").write_text(text)
+    return results
+
+
+def _wanted(case: Case, given: argparse.Namespace) -> bool:
+    return (
+        (given.systems is None or case.name in given.systems)
+        and (given.noise is None or case.noise in given.noise)
+        and (given.start is None or case.start == given.start)
+    )
+
+
+def _write(results: dict[str, Any], out: Path | None) -> None:
+    """Keep what is known already: a long run may be interrupted."""
+    if out is not None:
+        out.write_text(json.dumps(results, indent=1, default=float) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""A fitted estimator against the truth: structure, states, coefficients and their bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from discoverers.datasets import ForcedRecord, ForcedSystem
+from discoverers.equations import Equations
+
+__all__ = [
+    "coefficients",
+    "cramer_rao",
+    "errors",
+    "hidden_state",
+    "places",
+    "structure",
+    "truth_in",
+]
+
+Array = NDArray[np.float64]
+
+
+def places(model: Any, system: ForcedSystem) -> list[int]:
+    """Where the estimator has each of the system's states: by name, else in the same order.
+
+    Parameters
+    ----------
+    model : SKANODERegressor
+        Fitted, with as many states as the system has or more.
+    system : ForcedSystem
+        The truth.
+    """
+    names = list(model.state_names_)
+    if set(system.state_names) <= set(names):
+        return [names.index(name) for name in system.state_names]
+    return list(range(len(system.state_names)))
+
+
+def truth_in(model: Any, system: ForcedSystem) -> Equations:
+    """The true equations in the estimator's names and order.
+
+    Parameters
+    ----------
+    model : SKANODERegressor
+        Fitted, with as many states as the system has.
+    system : ForcedSystem
+        The truth.
+    """
+    place = places(model, system)
+    renamed = {
+        sympy.Symbol(old): sympy.Symbol(model.state_names_[k])
+        for old, k in zip(system.state_names, place, strict=True)
+    }
+    renamed |= {
+        sympy.Symbol(old): sympy.Symbol(new)
+        for old, new in zip(system.input_names, model.input_names_, strict=True)
+    }
+    sides = {k: system.equations[i].xreplace(renamed) for i, k in enumerate(place)}
+    ordered = [sides[k] for k in range(len(sides))]
+    return Equations(ordered, model.state_names_, model.input_names_)
+
+
+def structure(model: Any, system: ForcedSystem) -> dict[str, Any]:
+    """Compare terms: whether all are right, and which are missing or too many.
+
+    Parameters
+    ----------
+    model : SKANODERegressor
+        Fitted.
+    system : ForcedSystem
+        The truth.
+    """
+    if len(model.state_names_) != len(system.state_names):
+        return {"exact": False, "states": list(model.state_names_)}
+    compared = model.equations_.compare(truth_in(model, system))
+
+    def listed(groups: Any) -> list[str]:
+        return [str(term) for group in groups for term in group]
+
+    return {
+        "exact": bool(compared.exact),
+        "extra": listed(compared.false_positive),
+        "missing": listed(compared.false_negative),
+    }
+
+
+def errors(model: Any, record: ForcedRecord, run: int = 0) -> dict[str, float]:
+    """Mean squared errors of a free run over the whole record from the fitted initial state.
+
+    Accelerations are compared with the noisy ones, as the paper does; displacements with and
+    without their mean error. A run that leaves every bound has infinite errors.
+
+    Parameters
+    ----------
+    model : SKANODERegressor
+        Fitted to the first part of `record`.
+    record : ForcedRecord
+        The whole record.
+    run : int, default=0
+        Which of the fitted runs it is.
+    """
+    d = record.system.n_dof
+    X = np.asarray(model.simulate(record.t, model.x0_[run], u=record.u))
+    rates = np.asarray(model.derivative(np.nan_to_num(X), record.u))
+    if np.isnan(X).any():
+        X, rates = np.full_like(X, np.inf), np.full_like(rates, np.inf)
+    place = places(model, record.system)
+    X, rates = X[:, place[: 2 * d]], rates[:, place[: 2 * d]]
+    accelerations = rates[:, d : 2 * d]
+    measured = np.column_stack([record.channel(name) for name in record.system.accelerations])
+    noisy = [
+        record.y[:, record.channels.index(name)] if name in record.channels else measured[:, i]
+        for i, name in enumerate(record.system.accelerations)
+    ]
+    away = X[:, :d] - record.states[:, :d]
+    with np.errstate(invalid="ignore"):
+        centred = np.where(np.isfinite(away), away - away.mean(axis=0), np.inf)
+    return {
+        "acceleration": _mse(accelerations - np.column_stack(noisy)),
+        "displacement": _mse(away),
+        "displacement_centred": _mse(centred),
+        "velocity": _mse(X[:, d : 2 * d] - record.states[:, d : 2 * d]),
+    }
+
+
+def hidden_state(model: Any, record: ForcedRecord) -> dict[str, float]:
+    """Correlation of the fitted hidden state with the true one, over the training samples.
+
+    The multiple correlation allows for what accelerations leave open: adding a multiple of the
+    displacement to the hidden force, and taking it from the spring.
+
+    Parameters
+    ----------
+    model : SKANODERegressor
+        Fitted, with a state that is neither displacement nor velocity.
+    record : ForcedRecord
+        The training record, of a system with one hidden state.
+    """
+    fitted = np.asarray(model.solution_[0].X)
+    d = record.system.n_dof
+    if fitted.shape[1] <= 2 * d:
+        return {"correlation": math.nan, "multiple_correlation": math.nan}
+    true = record.states[:, 2 * d]
+    alone = np.corrcoef(true, fitted[:, 2 * d])[0, 1]
+    place = places(model, record.system)[:d]
+    design = np.column_stack([fitted[:, 2 * d], fitted[:, place], np.ones(len(fitted))])
+    explained = design @ np.linalg.lstsq(design, true)[0]
+    return {
+        "correlation": float(abs(alone)),
+        "multiple_correlation": float(np.corrcoef(true, explained)[0, 1]),
+    }
+
+
+def coefficients(
+    model: Any, records: Sequence[ForcedRecord], *, free_start: bool
+) -> list[dict[str, Any]]:
+    """Estimated and true coefficients of the laws, standard errors and Cramer-Rao bounds.
+
+    Parameters
+    ----------
+    model : SKANODERegressor
+        Fitted, with the right terms.
+    records : sequence of ForcedRecord
+        The training records.
+    free_start : bool
+        Whether the initial states were estimated as well.
+    """
+    system = records[0].system
+    truth = truth_in(model, system).terms()
+    found = model.equations_.terms()
+    bounds = cramer_rao(records, free_start=free_start)
+    rows = []
+    symbols = {str(sympy.sympify(name)): k for k, name in enumerate(model.terms_)}
+    for dof in range(system.n_dof):
+        index = places(model, system)[system.n_dof + dof]
+        name, own_name = model.state_names_[index], system.state_names[system.n_dof + dof]
+        true_names = list(system.equations.terms()[own_name])
+        for (term, value), own in zip(truth[name].items(), true_names, strict=True):
+            column = symbols.get(str(term))
+            if column is None:
+                continue
+            rows.append(
+                {
+                    "term": str(term),
+                    "true": float(value),
+                    "estimate": float(found[name][term]),
+                    "std": float(model.coef_std_[index, column]),
+                    "bound": bounds[own_name, str(own)],
+                }
+            )
+    return rows
+
+
+def cramer_rao(
+    records: Sequence[ForcedRecord], *, free_start: bool
+) -> dict[tuple[str, str], float]:
+    """Least standard deviation of any unbiased estimate, for each true coefficient.
+
+    Inverse of the information about the true terms' coefficients (and the initial states), from
+    sensitivities of the true trajectories; the force is known at all times.
+
+    Parameters
+    ----------
+    records : sequence of ForcedRecord
+        Records with noise.
+    free_start : bool
+        Whether the initial states are unknown as well.
+    """
+    from discoverers.shooting import Column, Observation, Record, StateSpaceModel, integrate
+
+    system = records[0].system
+    V, d = len(system.state_names), system.n_dof
+    columns, theta, keys = [], [], []
+    for state, terms in system.equations.terms().items():
+        kinematic = state in system.state_names[:d]
+        for term, value in terms.items():
+            columns.append(Column(term, {state: 1.0}, value=float(value) if kinematic else None))
+            theta.append(float(value))
+            if not kinematic:
+                keys.append((state, str(term)))
+    model = StateSpaceModel(system.state_names, system.input_names, columns)
+    n_theta, starts = len(keys), V if free_start else 0
+    information = np.zeros((n_theta + starts * len(records),) * 2)
+    for run, record in enumerate(records):
+        force = record.system.force
+        sampled = Record.make(
+            record.t,
+            record.y,
+            record.u,
+            interpolation=lambda times, force=force: np.asarray(force(times))[:, None],
+        )
+        path = integrate(
+            model,
+            np.array(theta),
+            record.states[0],
+            sampled,
+            free_theta=model.free,
+            free_x0=np.full(V, free_start),
+            substeps=4,
+        )
+        rates, states = np.zeros((len(record.channels), V)), np.zeros((len(record.channels), V))
+        for row, channel in enumerate(record.channels):
+            if channel in system.accelerations:
+                rates[row, d + system.accelerations.index(channel)] = 1.0
+            else:
+                states[row, system.state_names.index(channel)] = 1.0
+        observation = Observation.linear(record.channels, states, rates, n_inputs=1)
+        J = observation.sensitivities(path.X, path.F, record.u, path.dX, path.dF)
+        J = J.reshape(-1, J.shape[2]) / record.noise_std
+        own = n_theta + starts * run + np.arange(starts)
+        place = np.concatenate([np.arange(n_theta), own])
+        information[np.ix_(place, place)] += J.T @ J
+    bounds = np.sqrt(np.diag(np.linalg.pinv(information)))[:n_theta]
+    return dict(zip(keys, bounds.tolist(), strict=True))
+
+
+def _mse(difference: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.mean(difference**2))
