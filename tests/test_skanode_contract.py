@@ -526,7 +526,7 @@ def test_pictures_show_channels_and_states(fitted):
 
 def test_edge_functions_are_drawn_with_band_and_symbol():
     x = np.linspace(-1.0, 2.0, 31)
-    curve = EdgeFunction("v'", ("x",), (x,), -(x**3), 0.1 + x**2, (0.0,), "-1.0*x**3 + 0.25")
+    curve = EdgeFunction("v'", ("x",), (x,), -(x**3), 0.1 + x**2, (0.5,), "-4.000123 x")
     surface = EdgeFunction(
         "v'", ("x", "v"), (x, x[:9]), np.outer(x, x[:9]), 0.0 * np.outer(x, x[:9]), (0.0, 0.0)
     )
@@ -534,8 +534,8 @@ def test_edge_functions_are_drawn_with_band_and_symbol():
     panels = model.fit(T, ACCELERATION, u=force).plot("edges")
     drawn = {line.get_label(): line for line in panels[0].get_lines()}
     assert_array_equal(drawn["learned"].get_xydata(), np.c_[x, -(x**3)])
-    # The symbol's own level is not part of a curve that is 0 at 0.
-    assert_allclose(drawn["-1 x^3 + 0.25"].get_xydata()[:, 1], -(x**3), atol=1e-12)
+    # Of v' = 2 u0 - 4 x - 0.3 v, where the curve's reference is 0.5.
+    assert_allclose(drawn["-4 x"].get_xydata()[:, 1], -4 * (x - 0.5), atol=1e-3)
     band = panels[0].collections[0].get_paths()[0].vertices
     assert_allclose(band[:, 1].max(), (-(x**3) + 1.96 * (0.1 + x**2)).max())
     assert (panels[1].get_xlabel(), panels[1].get_ylabel()) == ("x", "v")

@@ -12,6 +12,7 @@ from discoverers.plotting.style import COLOURS, check_fitted, tidy
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from discoverers.equations import Equations
     from discoverers.skanode import SKANODERegressor
     from discoverers.structures.edges import EdgeFunction
 
@@ -62,13 +63,14 @@ def plot_edges(
     panels = _panels(ax, len(edges))
     for edge, panel in zip(edges, panels, strict=True):
         if len(edge.inputs) == 1:
-            _curve(edge, panel)
+            _curve(edge, estimator.equations_, panel)
         else:
-            _surface(edge, panel)
+            peers = [other for other in edges if other.target == edge.target]
+            _surface(edge, panel, max(float(np.abs(other.values).max()) for other in peers))
     return panels
 
 
-def _curve(edge: "EdgeFunction", panel: "Axes") -> None:
+def _curve(edge: "EdgeFunction", equations: "Equations", panel: "Axes") -> None:
     at = edge.grid[0]
     lower, upper = edge.band
     panel.fill_between(at, lower, upper, color=COLOURS[0], alpha=0.25, linewidth=0)
@@ -76,7 +78,7 @@ def _curve(edge: "EdgeFunction", panel: "Axes") -> None:
     if edge.symbolic is not None:
         panel.plot(
             at,
-            _symbolic_values(edge),
+            _symbolic_values(edge, equations),
             color=COLOURS[1],
             linewidth=1.4,
             linestyle="--",
@@ -88,8 +90,9 @@ def _curve(edge: "EdgeFunction", panel: "Axes") -> None:
     panel.legend(fontsize="small", framealpha=0.85)
 
 
-def _surface(edge: "EdgeFunction", panel: "Axes") -> None:
-    limit = float(np.abs(edge.values).max()) or 1.0
+def _surface(edge: "EdgeFunction", panel: "Axes", limit: float) -> None:
+    # Colours on the scale of all parts of the law: what is negligible looks it.
+    limit = limit or 1.0
     picture = panel.pcolormesh(
         *edge.grid, edge.values.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="gouraud"
     )
@@ -100,13 +103,18 @@ def _surface(edge: "EdgeFunction", panel: "Axes") -> None:
         panel.set_title(_short(edge.symbolic), fontsize="small")
 
 
-def _symbolic_values(edge: "EdgeFunction") -> NDArray[np.float64]:
-    """Return the symbol's curve, 0 where the learned one is."""
+def _symbolic_values(edge: "EdgeFunction", equations: "Equations") -> NDArray[np.float64]:
+    """Return the law's terms in the edge's input alone, 0 where the learned curve is."""
     from discoverers.equations import Equations
 
-    law = Equations([edge.symbolic or 0.0], edge.inputs).lambdify()
+    part = sum(
+        coefficient * term
+        for term, coefficient in equations.terms()[edge.target.rstrip("'")].items()
+        if {symbol.name for symbol in term.free_symbols} == set(edge.inputs)
+    )
+    law = Equations([part], edge.inputs, functions=equations.functions).lambdify()
     zero = law(np.array([edge.reference]))[:, 0]
-    return law(edge.grid[0][:, None])[:, 0] - zero
+    return np.asarray(law(edge.grid[0][:, None])[:, 0] - zero)
 
 
 def _short(text: str) -> str:
