@@ -214,19 +214,21 @@ class Answers(Questions):
         Parameters
         ----------
         X : array-like of shape (V,), (n, V), or (n,) if there is one state
-            States.
+            States; for equations of second order (2 V,) or (n, 2 V): states, then velocities.
         u : array-like of shape (m,) or (n, m), default=None
             Inputs; needed if there are any.
 
         Returns
         -------
         ndarray of the shape of X
-            Time derivatives, per unit of time of the equations.
+            Time derivatives, per unit of time of the equations; of second order accelerations,
+            (V,) or (n, V).
         """
         check_is_fitted(self)
-        n_states, n_inputs = len(self.equations_), len(self.input_names_)
+        n_states, n_inputs = self._n_initial, len(self.input_names_)
         states, names = to_matrix(X, "X")
-        self._check_names(names, self.state_names_, "X")
+        if self.equations_.order == 1:
+            self._check_names(names, self.state_names_, "X")
         shape = shape_of(X, "X")
         if len(shape) == 1 and n_states > 1:
             states = states.T
@@ -253,7 +255,8 @@ class Answers(Questions):
             raise ValueError("u was given, but the equations were fitted without inputs.")
         with np.errstate(all="ignore"):
             values = self.equations_.lambdify("numpy")(states, inputs)
-        return np.asarray(values, dtype=np.float64).reshape(shape)
+        rows = shape if self.equations_.order == 1 else (*shape[:-1], len(self.equations_))
+        return np.asarray(values, dtype=np.float64).reshape(rows)
 
     @property
     def _n_initial(self) -> int:

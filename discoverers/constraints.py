@@ -255,7 +255,7 @@ def bind_rules(
     rules = Rules.none(len(library.state_names), len(library))
     allowed = library.allowed.copy()
     binder = _Binder(library)
-    ties: list[tuple[int, int, float]] = []
+    groups: list[list[tuple[int, int, float]]] = []
     for constraint in constraints:
         match constraint:
             case Known(state, term, value, only):
@@ -279,7 +279,7 @@ def bind_rules(
                 rules.lower[place], rules.upper[place] = lower, upper
                 rules.required[place] |= lower > 0.0 or upper < 0.0
             case Shared(factors):
-                ties.extend(binder.ties(factors))
+                groups.append(list(binder.ties(factors)))
             case _:
                 raise TypeError(
                     f"constraints must hold Known, Required, Forbidden, Bounded or Shared, got "
@@ -288,13 +288,14 @@ def bind_rules(
     for place in zip(*np.nonzero(rules.fixed), strict=True):
         # A known term stays although `only` took its equation's other terms away.
         allowed[place] = True
-    _check_consistent(rules, ties, allowed, binder)
-    return replace(library, allowed=allowed), replace(rules, ties=tuple(ties))
+    _check_consistent(rules, groups, allowed, binder)
+    ties = tuple(tie for group in groups for tie in group)
+    return replace(library, allowed=allowed), replace(rules, ties=ties)
 
 
 def _check_consistent(
     rules: Rules,
-    ties: Sequence[tuple[int, int, float]],
+    groups: Sequence[Sequence[tuple[int, int, float]]],
     allowed: NDArray[np.bool_],
     binder: _Binder,
 ) -> None:
@@ -305,8 +306,8 @@ def _check_consistent(
             f"constraint or by the library. Remove one of the two."
         )
     seen: set[int] = set()
-    for group in dict.fromkeys(leader for leader, _, _ in ties):
-        members = {group, *(follower for leader, follower, _ in ties if leader == group)}
+    for group in groups:
+        members = {place for tie in group for place in tie[:2]}
         mask = np.zeros(allowed.shape, dtype=bool)
         mask.flat[list(members)] = True
         if members & seen:
@@ -343,7 +344,10 @@ class _Binder:
             return self.names[term]
         expr = term
         if isinstance(term, str):
-            expr = parse_expression(term, [v.name for v in self.library.variables])
+            try:
+                expr = parse_expression(term, [v.name for v in self.library.variables])
+            except ValueError as error:
+                raise ValueError(f"constraints: {error}") from error
         expr = sympy.sympify(expr)
         if expr not in self.exprs:
             shown = list(self.names)[:12]

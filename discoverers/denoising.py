@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +45,12 @@ class Denoised:
         Weights chosen by cross-validation.
     freedom : ndarray of shape (V,)
         Effective degrees of freedom of the smoothed states.
+    curvatures, slope_variance : tuple of ndarray of shape (n, V)
+        Second derivatives per step squared, and the variance of the slopes.
+    n_inferred : int
+        How many states, the last ones, were not measured: what stands in `data` for them is
+        inferred from others.
+    seconds : float
     """
 
     data: tuple[Array, ...]
@@ -55,6 +63,16 @@ class Denoised:
     discrepancy: Array
     smoothness: Array
     freedom: Array
+    curvatures: tuple[Array, ...] = ()
+    slope_variance: tuple[Array, ...] = ()
+    n_inferred: int = 0
+    seconds: float = 0.0
+
+    @property
+    def inferred(self) -> NDArray[np.bool_]:
+        """States of which nothing was measured, (V,)."""
+        n_states = len(self.noise_std)
+        return np.arange(n_states) >= n_states - self.n_inferred
 
 
 def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoised:
@@ -70,6 +88,7 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
     -------
     Denoised
     """
+    began = time.perf_counter()
     runs = trajectories.runs
     time_scale = float(np.median(np.concatenate([np.diff(run.t) for run in runs])))
     steps = tuple(np.diff(run.t) / time_scale for run in runs)
@@ -105,8 +124,11 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         known = ~np.isnan(run.x0)
         part[0, known] = 1.0 / discrepancy[known]
         precision.append(part)
+    unit = np.ones(trajectories.n_states)
     if any(not _proportional(p, w) for p, w in zip(precision, weight, strict=True)):
         fits = smooth_channels(steps, data, precision)
+    else:
+        unit = sum(p.sum(axis=0) for p in precision) / sum(w.sum(axis=0) for w in weight)
     rms = [
         _noise_rms(runs, fit.values, model, v)
         for v, (fit, model) in enumerate(zip(fits, models, strict=True))
@@ -114,15 +136,25 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
     return Denoised(
         data=tuple(data),
         precision=tuple(precision),
-        states=tuple(np.stack([fit.values[i] for fit in fits], axis=1) for i in range(len(runs))),
-        slopes=tuple(np.stack([fit.slopes[i] for fit in fits], axis=1) for i in range(len(runs))),
+        states=_columns([fit.values for fit in fits]),
+        slopes=_columns([fit.slopes for fit in fits]),
         steps=steps,
         time_scale=time_scale,
         noise_std=np.array(rms),
         discrepancy=np.sqrt([model.discrepancy for model in models]),
         smoothness=np.array([fit.smoothness for fit in fits]),
         freedom=np.array([sum(float(h.sum()) for h in fit.leverage) for fit in fits]),
+        curvatures=_columns([fit.curvatures for fit in fits]),
+        slope_variance=tuple(
+            part / unit for part in _columns([fit.slope_variance for fit in fits])
+        ),
+        seconds=time.perf_counter() - began,
     )
+
+
+def _columns(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """From one tuple over runs per state to one array (n, V) per run."""
+    return tuple(np.stack(run, axis=1) for run in zip(*parts, strict=True))
 
 
 def known_noise(noise_std: float | ArrayLike | None, n_states: int) -> NDArray[np.float64] | None:

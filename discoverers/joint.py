@@ -144,6 +144,11 @@ class JointProblem:
         """Number of measurements."""
         return sum(int((record.precision > 0).sum()) for record in self.records)
 
+    @property
+    def _measured(self) -> NDArray[np.bool_]:
+        """States with any data, (V,)."""
+        return np.any([(record.precision > 0).any(axis=0) for record in self.records], axis=0)
+
     # --- dynamics
 
     def _features(self, y: Array, u: Array) -> Array:
@@ -265,12 +270,14 @@ class JointProblem:
         return np.sqrt(plain / freedom)
 
     def chi2(self, fit: JointFit) -> Array:
-        """J per degree of freedom, by state."""
+        """J per degree of freedom, by state; links of unmeasured states count for all others."""
         weighted, _, freedom = self._residuals(fit)
         link = fit.level * self.link_std
         for record, y in zip(self.records, fit.states, strict=True):
             weighted += (((y[1:] - self.flow(fit.coef, y, record)) / link) ** 2).sum(axis=0)
-        return weighted / freedom
+        measured = self._measured
+        shared = weighted[~measured].sum() / max(int(measured.sum()), 1)
+        return np.where(measured, weighted + shared, 0.0) / freedom
 
     def sharpened(self, fit: JointFit) -> JointProblem:
         """Raise the precision of states whose residuals are smaller than the noise was thought.
@@ -281,6 +288,9 @@ class JointProblem:
             return self
         weighted, _, freedom = self._residuals(fit)
         ratio = np.minimum(weighted / freedom, 1.0)
+        measured = self._measured
+        # Nothing tells the noise of what was not measured: it goes with the rest.
+        ratio[~measured] = np.exp(np.log(np.maximum(ratio[measured], 1e-300)).mean())
         ratio = np.maximum(ratio, np.minimum((self.floor_std / self.link_std) ** 2, 1.0))
         records = tuple(
             replace(record, precision=record.precision / ratio) for record in self.records

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from gpu_solver import factorize
 
 from .base import BaseDiscoverer
-from .denoising import known_noise
+from .denoising import denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning
 from .integration import Integral, MechanisticIntegral
@@ -202,12 +202,12 @@ class MNNDenseBaseline(BaseDiscoverer):
         integral = MNNIntegral(self.solver, self.segment, self.tolerance, self.max_iter)
         selection = select_terms(
             trajectories,
+            denoise(trajectories, known_noise(self.noise_std, trajectories.n_states)),
             library.bind(trajectories.state_names, trajectories.input_names),
             integral,
             window=self.window,
             gamma=self.gamma,
             max_terms=self.max_terms,
-            noise_std=known_noise(self.noise_std, trajectories.n_states),
         )
         found = report_selection(selection)
         residual = max(integral.residuals, default=0.0)

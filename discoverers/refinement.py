@@ -353,12 +353,12 @@ def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Arr
                 Record(
                     steps=np.diff(run.t[rows]),
                     x=denoised.data[i][rows],
-                    precision=denoised.precision[i][rows],
+                    precision=np.where(denoised.inferred, 0.0, denoised.precision[i][rows]),
                     u=run.u[rows],
                 )
             )
             states.append(selection.states[i][rows])
-    precision = np.concatenate([record.precision for record in records])
+    precision = np.concatenate(denoised.precision)
     typical = np.array([np.median(column[column > 0]) for column in precision.T])
     problem = JointProblem(
         library=selection.library,

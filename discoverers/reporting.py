@@ -39,9 +39,9 @@ def report_selection(selection: Selection) -> Discovery:
         coef = np.zeros(selection.coef.shape)
         for v, (fit, support) in enumerate(zip(fits, supports, strict=True)):
             coef[v] = fit.coef_of(support)
-        systems.append(selection.library.equations(selection.expand(coef)))
+        systems.append(selection.equations(coef))
     coef = selection.expand(selection.coef)
-    equations = selection.library.equations(coef)
+    equations = selection.equations(selection.coef)
     return Discovery(
         equations=equations,
         terms=selection.library.names,
@@ -54,12 +54,17 @@ def report_selection(selection: Selection) -> Discovery:
             front.scores,
             front.selected,
         ),
-        noise_std=selection.denoised.noise_std,
+        noise_std=selection.measured(selection.denoised.noise_std),
         solution=_solution(selection, equations, selection.states),
-        history=_history(selection, selection.denoised.noise_std, selection.chi2, coef),
+        history=_history(
+            selection,
+            selection.measured(selection.denoised.noise_std),
+            selection.measured(selection.chi2),
+            coef,
+        ),
         converged=True,
         extras={
-            "chi2_": selection.chi2,
+            "chi2_": selection.measured(selection.chi2),
             "alternatives_": _alternatives([equations], [0.0]),
             "identifiable_": True,
         },
@@ -70,7 +75,7 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
     """Write down the joint fit's choice."""
     library = selection.library
     coef = selection.expand(refined.coef)
-    equations = library.equations(coef)
+    equations = selection.equations(refined.coef)
     front = refined.front()
     close = refined.alternatives(CLOSE)
     return Discovery(
@@ -79,24 +84,29 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
         coef=coef,
         coef_std=selection.expand(refined.coef_std),
         pareto_front=_front_frame(
-            [library.equations(selection.expand(row.coef)) for row in front],
+            [selection.equations(row.coef) for row in front],
             [row.n_terms for row in front],
             [row.loss for row in front],
             [row.score for row in front],
             next(i for i, row in enumerate(front) if row.selected),
         ),
-        noise_std=refined.noise_std,
+        noise_std=selection.measured(refined.noise_std),
         solution=_solution(selection, equations, refined.states),
-        history=_history(selection, refined.noise_std, refined.chi2, coef).assign(
+        history=_history(
+            selection,
+            selection.measured(refined.noise_std),
+            selection.measured(refined.chi2),
+            coef,
+        ).assign(
             link_level=refined.link_level,
             systems_fitted=refined.n_fitted,
             refinement_seconds=refined.seconds,
         ),
         converged=refined.converged,
         extras={
-            "chi2_": refined.chi2,
+            "chi2_": selection.measured(refined.chi2),
             "alternatives_": _alternatives(
-                [library.equations(selection.expand(part)) for part, _ in close],
+                [selection.equations(part) for part, _ in close],
                 [score for _, score in close],
             ),
             "identifiable_": len(refined.alternatives(TIED)) == 1,
@@ -110,7 +120,7 @@ def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:
     limit = max(MISFIT, 1.0 + 6.0 * np.sqrt(2.0 / trajectories.n_samples))
     poor = [
         f"{name} ({value:.3g})"
-        for name, value in zip(trajectories.state_names, found.extras["chi2_"], strict=True)
+        for name, value in zip(found.equations.state_names, found.extras["chi2_"], strict=True)
         if value > limit
     ]
     if poor:
@@ -126,6 +136,12 @@ def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:
 def _solution(
     selection: Selection, equations: Equations, states: Sequence[Array]
 ) -> tuple[FittedTrajectory, ...]:
+    if selection.order > 1:
+        inferred = selection.denoised.inferred
+        return tuple(
+            FittedTrajectory(t=run.t, X=x[:, ~inferred], derivative=x[:, inferred], u=run.u)
+            for run, x in zip(selection.trajectories, states, strict=True)
+        )
     rate = equations.lambdify()
     return tuple(
         FittedTrajectory(
@@ -139,16 +155,18 @@ def _history(selection: Selection, noise_std: Array, chi2: Array, coef: Array) -
     """One row per state: what each stage did."""
     return pd.DataFrame(
         {
-            "state": selection.trajectories.state_names,
+            "state": selection.measured(np.array(selection.trajectories.state_names)),
             "noise_std": noise_std,
-            "smoothness": selection.denoised.smoothness,
-            "degrees_of_freedom": selection.denoised.freedom,
-            "drift": [fit.drift for fit in selection.fits],
-            "supports_tried": [len(fit.search.losses) for fit in selection.fits],
+            "smoothness": selection.measured(selection.denoised.smoothness),
+            "degrees_of_freedom": selection.measured(selection.denoised.freedom),
+            "drift": selection.reported(np.array([fit.drift for fit in selection.fits])),
+            "supports_tried": selection.reported(
+                np.array([len(fit.search.losses) for fit in selection.fits])
+            ),
             "n_terms": np.count_nonzero(coef, axis=1),
             "chi2": chi2,
-            "smoothing_seconds": selection.seconds[0],
-            "selection_seconds": selection.seconds[1],
+            "smoothing_seconds": selection.denoised.seconds,
+            "selection_seconds": selection.seconds,
         }
     )
 

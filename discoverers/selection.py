@@ -1,4 +1,4 @@
-"""Stages 1 and 2 in order: denoise, integrate the candidates, choose terms state by state.
+"""Stage 2 in order: integrate the candidates, choose terms state by state.
 
 One way for every estimator whose engine integrates a linear ODE: they differ in the `Integral`.
 """
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constraints import Rules
-from .denoising import Denoised, denoise
+from .denoising import Denoised
+from .equations import Equations
 from .integration import Integral
 from .libraries import BoundLibrary
 from .regression import (
@@ -53,8 +54,8 @@ class Selection:
         One per state.
     states : tuple of ndarray of shape (n, V)
         States that fit the data and the equations at once.
-    seconds : tuple of two floats
-        Spent on stage 1 and on stage 2.
+    seconds : float
+        Spent on stage 2.
     rules : Rules
         What the user knows about the kept candidates' coefficients.
     """
@@ -67,7 +68,7 @@ class Selection:
     regression: Regression
     fits: tuple[EquationFit, ...]
     states: tuple[Array, ...]
-    seconds: tuple[float, float]
+    seconds: float
     rules: Rules
 
     @property
@@ -88,32 +89,65 @@ class Selection:
     @property
     def explained(self) -> bool:
         """Whether the equations leave less than the noise and the discrepancy could hide."""
-        # Coefficients that are tied over equations are only fitted together.
-        return bool((self.chi2 < EXPLAINED).all()) and not self.rules.ties
+        if self.rules.ties or self.denoised.inferred.any():
+            # Ties over equations, and states without data, are for the joint fit.
+            return False
+        return bool((self.chi2 < EXPLAINED).all())
+
+    @property
+    def order(self) -> int:
+        """Order of the equations: 2 if half of the states are velocities that were inferred."""
+        return 2 if self.denoised.inferred.any() else 1
+
+    def reported(self, values: Array) -> Array:
+        """Of values by state, those of the equations that the user asked for: (V, ...)."""
+        return values[self.denoised.inferred] if self.order > 1 else values
+
+    def measured(self, values: Array) -> Array:
+        """Of values by state, those of measured states."""
+        return values[~self.denoised.inferred]
 
     def expand(self, coef: Array) -> Array:
-        """Coefficients (V, K') of the kept candidates among all, (V, K)."""
+        """Coefficients (V', K') of the kept candidates among all, for the user's states (V, K)."""
         out = np.zeros((len(coef), len(self.library)))
         out[:, self.kept] = coef
-        return out
+        return self.reported(out)
+
+    def equations(self, coef: Array) -> Equations:
+        """Governing equations from coefficients (V', K') of the kept candidates."""
+        full = np.zeros((len(coef), len(self.library)))
+        full[:, self.kept] = coef
+        found = self.library.equations(full)
+        if self.order == 1:
+            return found
+        names = np.array(found.state_names)
+        return Equations(
+            [found[name] for name in names[self.denoised.inferred]],
+            names[~self.denoised.inferred].tolist(),
+            found.input_names,
+            functions=self.library.functions,
+            order=2,
+        )
 
 
 def select_terms(
     trajectories: Trajectories,
+    denoised: Denoised,
     library: BoundLibrary,
     integral: Integral,
     *,
     window: int,
     gamma: float,
     max_terms: int | None,
-    noise_std: Array | None,
     rules: Rules | None = None,
 ) -> Selection:
-    """Denoise the runs and choose the terms of each equation by regression.
+    """Choose the terms of each equation by regression.
 
     Parameters
     ----------
     trajectories : Trajectories
+    denoised : Denoised
+        The same runs after stage 1.
     library : BoundLibrary
         Candidate terms.
     integral : Integral
@@ -122,8 +156,6 @@ def select_terms(
         Samples between free initial values.
     gamma, max_terms
         See `GradedCriterion` and `search_subsets`.
-    noise_std : ndarray of shape (V,) or None
-        Known noise.
     rules : Rules, optional
         What the user knows about the coefficients; nothing by default.
 
@@ -132,9 +164,7 @@ def select_terms(
     Selection
     """
     began = time.perf_counter()
-    denoised = denoise(trajectories, noise_std)
     weighed = allow_for_truncation(denoised, integral, window)
-    smoothed = time.perf_counter()
     kept = screen_candidates(trajectories, weighed, library, window)
     rules = rules or Rules.none(trajectories.n_states, len(library))
     kept = np.union1d(kept, np.flatnonzero(rules.needed))
@@ -162,7 +192,7 @@ def select_terms(
         regression=regression,
         fits=fits,
         states=_states(weighed, regression, fits),
-        seconds=(smoothed - began, time.perf_counter() - smoothed),
+        seconds=time.perf_counter() - began,
         rules=rules,
     )
 

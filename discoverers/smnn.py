@@ -10,17 +10,18 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, Options
 
 from .base import BaseDiscoverer
 from .constraints import Constraint, bind_rules
-from .denoising import known_noise
+from .denoising import denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning, IdentifiabilityWarning
 from .integration import MechanisticIntegral
 from .libraries import Library, resolve_library
 from .refinement import refine
 from .reporting import TIED, report_refined, report_selection, warn_of_misfit
+from .second_order import kinematics, with_smoothed_velocities, with_velocities
 from .selection import select_terms
 from .trajectories import Trajectories
 
@@ -48,6 +49,9 @@ class SMNNDiscoverer(BaseDiscoverer):
     constraints : sequence of constraints, default=()
         What is known beforehand: `Known`, `Required`, `Forbidden`, `Bounded` and `Shared` of
         `discoverers.constraints`, in the names of the states and of the library's terms.
+    order : {1, 2}, default=1
+        Order of the equations. With 2 the measured states are positions, the equations read
+        ``x'' = f(x, x', u)``, and candidate terms hold velocities, named ``x'``, too.
     time_unit : {"ns", "us", "ms", "s", "min", "h", "d"}, default="s"
         Unit that dates and durations in `t` are converted to. Numbers are used as they are.
     trajectory_column : str, default=None
@@ -117,6 +121,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         "max_terms": [Interval(Whole, 1, None, closed="left"), None],
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "constraints": [list, tuple],
+        "order": [Options(int, {1, 2})],
     }
 
     def __init__(
@@ -128,6 +133,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         max_terms: int | None = None,
         noise_std: float | ArrayLike | None = None,
         constraints: Sequence[Constraint] = (),
+        order: int = 1,
         time_unit: str = "s",
         trajectory_column: str | None = None,
         on_failure: str = "nan",
@@ -138,24 +144,31 @@ class SMNNDiscoverer(BaseDiscoverer):
         self.max_terms = max_terms
         self.noise_std = noise_std
         self.constraints = constraints
+        self.order = order
         self.time_unit = time_unit
         self.trajectory_column = trajectory_column
         self.on_failure = on_failure
 
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
-        bound, rules = bind_rules(
-            self.constraints, library.bind(trajectories.state_names, trajectories.input_names)
-        )
         noise_std = known_noise(self.noise_std, trajectories.n_states)
+        denoised = denoise(trajectories, noise_std)
+        constraints = list(self.constraints)
+        if self.order == 2:
+            trajectories = with_velocities(trajectories)
+            denoised = with_smoothed_velocities(denoised)
+            constraints += kinematics(trajectories.state_names)
+        bound, rules = bind_rules(
+            constraints, library.bind(trajectories.state_names, trajectories.input_names)
+        )
         selection = select_terms(
             trajectories,
+            denoised,
             bound,
             MechanisticIntegral(),
             window=self.window,
             gamma=self.gamma,
             max_terms=self.max_terms,
-            noise_std=noise_std,
             rules=rules,
         )
         refined = None

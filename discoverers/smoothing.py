@@ -43,6 +43,10 @@ class ChannelFit:
     ----------
     values, slopes : tuple of ndarray of shape (n,)
         The state and its time derivative (per unit of the steps' time) at every node of each run.
+    curvatures : tuple of ndarray of shape (n,)
+        The second time derivative.
+    slope_variance : tuple of ndarray of shape (n,)
+        Of the slopes, if the precision that was given is the inverse variance of the data.
     leverage : tuple of ndarray of shape (n,)
         d value_i / d data_i, 0 where nothing was measured; they sum to the degrees of freedom.
     smoothness : float
@@ -51,6 +55,8 @@ class ChannelFit:
 
     values: tuple[Array, ...]
     slopes: tuple[Array, ...]
+    curvatures: tuple[Array, ...]
+    slope_variance: tuple[Array, ...]
     leverage: tuple[Array, ...]
     smoothness: float
 
@@ -76,6 +82,7 @@ class _Solved:
 
     y: list[Array]  # per run (n, R+1, channels)
     leverage: list[Array]  # per run (n,)
+    slope_variance: list[Array]  # per run (n,)
     gcv: Array  # (channels,)
 
 
@@ -85,24 +92,26 @@ def _solve(
     precision: Sequence[Array],
     smoothness: float,
 ) -> _Solved:
-    fits, leverages = [], []
+    fits, leverages, slope_variances = [], [], []
     for (diagonal, lower), x, weight in zip(blocks, data, precision, strict=True):
         matrix = smoothness * diagonal
         matrix[:, 0, 0] += weight
         factor = BlockTridiagonal(matrix, smoothness * lower).factorize()
         if factor.failed.any():
             # Too stiff for float64: such a weight is never the best one.
-            return _Solved([], [], np.full(x.shape[1], np.inf))
+            return _Solved([], [], [], np.full(x.shape[1], np.inf))
         right = np.zeros((*matrix.shape[:2], x.shape[1]))
         right[:, 0, :] = weight[:, None] * x
         fits.append(factor.solve(right, columns=True))
-        leverages.append(weight * factor.selected_inverse()[0][:, 0, 0])
+        inverse = factor.selected_inverse()[0]
+        leverages.append(weight * inverse[:, 0, 0])
+        slope_variances.append(inverse[:, 1, 1])
     residual = sum(
         (weight[:, None] * (x - y[:, 0, :]) ** 2).sum(axis=0)
         for x, y, weight in zip(data, fits, precision, strict=True)
     )
     freedom = _freedom(precision, leverages)
-    return _Solved(fits, leverages, residual / freedom**2)
+    return _Solved(fits, leverages, slope_variances, residual / freedom**2)
 
 
 def _freedom(precision: Sequence[Array], leverages: Sequence[Array]) -> float:
@@ -179,6 +188,11 @@ def smooth_channels(
                     centre[position] + spread[position] * y[:, 0, position] for y in chosen.y
                 ),
                 slopes=tuple(spread[position] * y[:, 1, position] for y in chosen.y),
+                curvatures=tuple(
+                    spread[position] * y[:, 2, position] if order > 1 else np.zeros(len(y))
+                    for y in chosen.y
+                ),
+                slope_variance=tuple(part / scales[v] for part in chosen.slope_variance),
                 leverage=tuple(chosen.leverage),
                 smoothness=float(best),
             )

@@ -8,6 +8,7 @@ from scipy.integrate import solve_ivp
 
 from discoverers import refinement
 from discoverers.datasets import duffing, generate, lotka_volterra, van_der_pol
+from discoverers.denoising import denoise
 from discoverers.integration import MechanisticIntegral
 from discoverers.libraries import resolve_library
 from discoverers.refinement import refine
@@ -19,16 +20,15 @@ def select(t, X, library="poly2", *, u=None, max_terms=None, noise_std=None):
     """Stages 1 and 2."""
     trajectories = as_trajectories(t, X, u=u)
     bound = resolve_library(library).bind(trajectories.state_names, trajectories.input_names)
+    known = None if noise_std is None else np.broadcast_to(noise_std, bound.allowed.shape[:1])
     return select_terms(
         trajectories,
+        denoise(trajectories, known),
         bound,
         MechanisticIntegral(),
         window=30,
         gamma=1.0,
         max_terms=max_terms,
-        noise_std=None
-        if noise_std is None
-        else np.broadcast_to(noise_std, bound.allowed.shape[:1]),
     )
 
 
@@ -43,7 +43,7 @@ def starting_from(selection, *supports):
     for fit, support in zip(selection.fits, supports, strict=True):
         best = tuple(sorted(names.index(name) for name in support))
         search = replace(fit.search, best=best)
-        fits.append(replace(fit, search=search, coef=fit.normal.solve(best)))
+        fits.append(replace(fit, search=search, coef=fit.coef_of(best)))
     return replace(selection, fits=tuple(fits))
 
 

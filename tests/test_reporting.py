@@ -7,6 +7,7 @@ import pytest
 import sympy
 
 from discoverers.datasets import generate, lotka_volterra, van_der_pol
+from discoverers.denoising import denoise
 from discoverers.discovery import Discovery
 from discoverers.integration import MechanisticIntegral
 from discoverers.libraries import resolve_library
@@ -26,12 +27,12 @@ def select(t, X, library="poly2", u=None):
     bound = resolve_library(library).bind(trajectories.state_names, trajectories.input_names)
     return select_terms(
         trajectories,
+        denoise(trajectories),
         bound,
         MechanisticIntegral(),
         window=30,
         gamma=1.0,
         max_terms=None,
-        noise_std=None,
     )
 
 
