@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from discoverers.shooting import Column, Record, StateSpaceModel
+from discoverers.shooting import Column, Record, StateSpaceModel, integrate
 
 from .base import Data, Options
 
-__all__ = ["Chain", "ChainTask", "chain_names"]
+__all__ = ["Chain", "ChainTask", "chain_names", "enough_substeps"]
 
 Array = NDArray[np.float64]
 
@@ -112,3 +112,30 @@ class ChainTask:
     def n_observed(self) -> NDArray[np.int64]:
         """Measured values of each channel."""
         return np.sum([(~np.isnan(record.y)).sum(axis=0) for record in self.records], axis=0)
+
+
+def enough_substeps(
+    model: StateSpaceModel,
+    theta: Array,
+    x0: Array,
+    records: tuple[Record, ...],
+    tolerance: float,
+    most: int,
+) -> int:
+    """Substeps at which doubling them changes the states by no more than a share of their size.
+
+    Laws that switch (dry friction) never settle to integration's own accuracy: there is a most.
+    """
+    needed = 1
+    for start, record in zip(x0, records, strict=True):
+        head = record.head(min(len(record), 400))
+        coarse = integrate(model, theta, start, head, substeps=needed)
+        while needed < most:
+            fine = integrate(model, theta, start, head, substeps=2 * needed)
+            n = min(coarse.n_valid, fine.n_valid)
+            size = np.abs(fine.X[:n]).max(axis=0, initial=1e-300)
+            change = np.abs(fine.X[:n] - coarse.X[:n]).max(axis=0, initial=0.0)
+            if coarse.n_valid == fine.n_valid and np.all(change <= tolerance * size):
+                break
+            needed, coarse = 2 * needed, fine
+    return needed

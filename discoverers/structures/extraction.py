@@ -24,6 +24,7 @@ from .chain_model import ChainTask
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, Support, contributions
 from .spline_kan import SplineKAN
+from .start import Start
 
 __all__ = ["Extraction", "extract"]
 
@@ -36,6 +37,9 @@ NEXT_BATCH = 8
 ROUNDS = 8
 FIRST_WINDOW = 40
 DEFAULT_MAX_TERMS = 8
+
+DOUBTFUL = 3.0
+"""Residuals this many times the smoother's noise send the search back to the guessed states."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +169,57 @@ class Extraction:
             quadratic.gram[:K, :K], quadratic.moment[:K], quadratic.energy, quadratic.n_rows
         )
         scores = score_subsets(part, self.judge.charges, self.dictionary.required, self.max_terms)
-        fresh = [
-            support
-            for support in sorted(scores, key=scores.__getitem__)
-            if support not in self.pool
-        ]
-        return fresh[:count]
+        ordered = sorted(scores, key=scores.__getitem__)
+        fresh = [support for support in ordered if support not in self.pool]
+        # Far from the incumbent the quadratic flatters large supports: some of each size get in.
+        sizes = sorted({len(support) for support in fresh})
+        first = [next(one for one in fresh if len(one) == size) for size in sizes]
+        lead = max(count - len(first), 2 * count // 3)
+        return list(dict.fromkeys([*fresh[:lead], *first, *fresh]))[:count]
+
+    def regression(self, guess: Start) -> NormalEquations:
+        """The dictionary against guessed rates, in units in which a good fit is the noise's."""
+        chain = self.dictionary.chain
+        model = chain.model(self.dictionary.columns)
+        K, laws = len(self.dictionary), np.array(self.dictionary.laws)
+        values = np.concatenate(
+            [
+                model.term_values(X, record.u)[:, -K:]
+                for X, record in zip(guess.states, self.task.records, strict=True)
+            ]
+        )
+        target = np.concatenate(guess.rates)
+        total: NormalEquations | None = None
+        for law, top in enumerate(chain.highest):
+            mine = np.where(laws == law, values, 0.0)
+            left = target[:, top] - mine @ np.linalg.lstsq(mine, target[:, top], rcond=1e-8)[0]
+            spread = max(float(np.std(left)), 1e-3 * float(np.std(target[:, top])), 1e-300)
+            part = NormalEquations.from_rows(mine / spread, target[:, top] / spread)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def doubtful(self, kan: SplineKAN) -> bool:
+        """Whether even the best candidate leaves more than the smoother took for noise."""
+        ranked = self.ranked
+        most = DOUBTFUL * np.maximum(kan.guess.noise_std, self.task.floor)
+        return not ranked or bool(np.any(ranked[0].rss > most**2 * self.judge.n_observed))
+
+    def search(self) -> None:
+        """Relinearise around the best candidate until it stays the best."""
+        best: Candidate | None = None
+        for _ in self.task.options.iterations("extraction", ROUNDS):
+            ranked = self.ranked
+            if not ranked or (best is not None and ranked[0].support == best.support):
+                break
+            best = ranked[0]
+            self.noise_std = self.judge.noise(best.rss, len(best.coef))
+            theta = np.zeros(len(self.dictionary))
+            theta[list(best.support)] = best.coef
+            around = self.quadratic([], theta, best.x0)
+            if around is None:
+                break
+            self.improve(around, best.x0, NEXT_BATCH)
 
     def improve(self, quadratic: NormalEquations, x0: Array, count: int) -> None:
         """Calibrate the most promising supports of a quadratic."""
@@ -187,30 +236,33 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         Its `ranked` candidates, the best first; empty if no law could follow the runs.
     """
     judge = Judge.of(task, dictionary)
-    noise = judge.noise(kan.noise_std**2 * judge.n_observed, 0.0)
+    noise = np.maximum(kan.guess.noise_std, task.floor)
+    if kan.converged:
+        noise = judge.noise(kan.noise_std**2 * judge.n_observed, 0.0)
     work = Extraction(
         task, dictionary, judge, task.data.observation(task.chain.state_names), noise, kan.substeps
     )
     work.learnt_on = task.records
-    if not kan.converged:
-        return work
-    theta = np.concatenate([np.zeros(len(dictionary)), kan.coef])
-    start = work.quadratic(kan.columns, theta, kan.calibration.x0)
-    if start is not None:
-        work.improve(start, kan.calibration.x0, FIRST_BATCH)
-    best: Candidate | None = None
-    for _ in task.options.iterations("extraction", ROUNDS):
-        ranked = work.ranked
-        if not ranked or (best is not None and ranked[0].support == best.support):
-            break
-        best = ranked[0]
-        work.noise_std = judge.noise(best.rss, len(best.coef))
-        theta = np.zeros(len(dictionary))
-        theta[list(best.support)] = best.coef
-        around = work.quadratic([], theta, best.x0)
-        if around is None:
-            break
-        work.improve(around, best.x0, NEXT_BATCH)
+
+    if kan.converged:
+        networks = [kan]
+        if task.shiftable:
+            # Laws read most simply when coordinates count from where the system can rest.
+            networks.insert(0, kan.shifted(kan.equilibrium()))
+        theta = np.concatenate([np.zeros(len(dictionary)), kan.coef])
+        for network in networks:
+            x0 = network.calibration.x0
+            start = work.quadratic(network.columns, theta, x0)
+            if start is not None:
+                work.improve(start, x0, FIRST_BATCH)
+            if work.ranked and not work.doubtful(kan):
+                break
+        work.search()
+    if work.doubtful(kan):
+        guess = kan.guess
+        work.noise_std = np.maximum(guess.noise_std, task.floor)
+        work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
+        work.search()
     return work
 
 

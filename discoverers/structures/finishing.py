@@ -7,23 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from discoverers.shooting import Calibration, Record, StateSpaceModel, calibrate, integrate
+from discoverers.shooting import Calibration, StateSpaceModel, calibrate
 
-from .chain_model import ChainTask
+from .chain_model import ChainTask, enough_substeps
 from .dictionary import Dictionary
 from .judging import Candidate, Judge
 
-__all__ = ["Finished", "enough_substeps", "finish"]
+__all__ = ["Finished", "finish"]
 
 Array = NDArray[np.float64]
 
 LOOSE = 0.3
 """A coordinate's level with a larger standard error, in units of its spread, is not identified."""
 
+MAX_SUBSTEPS = 16
+
 LEVEL = 0.3
 """Shift, in units of a coordinate's spread, under which a library is asked to stay closed."""
-
-MAX_SUBSTEPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,32 +48,6 @@ class Finished:
     offset_identifiable: bool | None
 
 
-def enough_substeps(
-    model: StateSpaceModel,
-    theta: Array,
-    x0: Array,
-    records: tuple[Record, ...],
-    tolerance: float,
-) -> int:
-    """Substeps at which doubling them changes the states by no more than a share of their size.
-
-    Laws that switch (dry friction) never settle to integration's own accuracy: at most 16.
-    """
-    needed = 1
-    for start, record in zip(x0, records, strict=True):
-        head = record.head(min(len(record), 400))
-        coarse = integrate(model, theta, start, head, substeps=needed)
-        while needed < MAX_SUBSTEPS:
-            fine = integrate(model, theta, start, head, substeps=2 * needed)
-            n = min(coarse.n_valid, fine.n_valid)
-            size = np.abs(fine.X[:n]).max(axis=0, initial=1e-300)
-            change = np.abs(fine.X[:n] - coarse.X[:n]).max(axis=0, initial=0.0)
-            if coarse.n_valid == fine.n_valid and np.all(change <= tolerance * size):
-                break
-            needed, coarse = 2 * needed, fine
-    return needed
-
-
 def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
     """Calibrate the chosen law on all data, with accurate integration and the noise re-estimated.
 
@@ -87,7 +61,7 @@ def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finish
     theta = np.concatenate([np.ones(skip), chosen.coef])
     observation = task.data.observation(dictionary.chain.state_names)
     judge = Judge.of(task, dictionary)
-    substeps = enough_substeps(model, theta, chosen.x0, task.records, 1e-6)
+    substeps = enough_substeps(model, theta, chosen.x0, task.records, 1e-6, MAX_SUBSTEPS)
     free = task.free_x0.copy()
     noise = judge.noise(chosen.rss, len(columns))
 

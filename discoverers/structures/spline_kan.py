@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 import sympy
 from numpy.typing import NDArray
+from scipy.optimize import root
 
 from discoverers.shooting import (
     Calibration,
@@ -27,7 +28,7 @@ from discoverers.shooting import (
     tangent,
 )
 
-from .chain_model import Chain, ChainTask
+from .chain_model import Chain, ChainTask, enough_substeps
 from .drift import remove_drift
 from .start import Start
 
@@ -51,8 +52,10 @@ HELD_OUT = 4
 """Every so many samples one is held out."""
 
 FIRST_WINDOW = 40
-GUIDE = 0.03
-"""Weight of the guessed rates while the window still grows."""
+ATTEMPTS = ((1e-2, 0.03), (1.0, 0.3), (1.0, 3.0))
+"""Strength of the smoothness, and weight of the guessed rates while the window still grows."""
+
+STAGE_SUBSTEPS = 4
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,10 @@ class SplineKAN:
         Effective number of parameters.
     strengths : dict
         Smoothness by kind of curve.
+    substeps : int
+        Of the integration.
+    guess : Start
+        States that it started from, without their drift.
     """
 
     chain: Chain
@@ -125,7 +132,8 @@ class SplineKAN:
     noise_std: Array
     freedom: float
     strengths: dict[tuple[int, int], float]
-    substeps: int = 1
+    substeps: int
+    guess: Start
 
     @property
     def columns(self) -> list[Column]:
@@ -137,6 +145,60 @@ class SplineKAN:
         """Coefficients of `columns`."""
         theta = self.calibration.theta
         return theta[len(theta) - sum(term.size for term in self.terms) :]
+
+    def shifted(self, levels: Array) -> SplineKAN:
+        """The same network with coordinates counted from `levels` (n_dof,)."""
+        moves = dict.fromkeys(self.chain.state_names, 0.0)
+        for place, level in zip(self.chain.lowest, levels, strict=True):
+            moves[self.chain.state_names[place]] = float(level)
+        terms = tuple(
+            replace(
+                term,
+                lower=tuple(
+                    a - moves.get(n, 0.0) for a, n in zip(term.lower, term.variables, strict=True)
+                ),
+                upper=tuple(
+                    b - moves.get(n, 0.0) for b, n in zip(term.upper, term.variables, strict=True)
+                ),
+            )
+            for term in self.terms
+        )
+        x0 = self.calibration.x0.copy()
+        x0[:, list(self.chain.lowest)] -= levels
+        return replace(self, terms=terms, calibration=replace(self.calibration, x0=x0))
+
+    def equilibrium(self) -> Array:
+        """Coordinates (n_dof,) at which the laws vanish at rest, without inputs; nearest the mean.
+
+        Where the laws have no such point in the range of the data, the mean.
+        """
+        chain, model = self.chain, self.chain.model(self.columns)
+        X = np.concatenate([path.X for path in self.calibration.paths])
+        lowest, tops = list(chain.lowest), list(chain.highest)
+        at = X[:, lowest].mean(axis=0)
+        theta = self.calibration.theta
+        quiet = np.zeros((1, len(chain.input_names)))
+
+        def laws(q: Array) -> Array:
+            state = np.zeros((1, X.shape[1]))
+            state[0, lowest] = q
+            return model.rates(state, quiet, theta)[0, tops]
+
+        lower, upper = X[:, lowest].min(axis=0), X[:, lowest].max(axis=0)
+        if chain.n_dof == 1:
+            grid = np.linspace(lower[0], upper[0], 201)
+            values = np.array([laws(np.array([q]))[0] for q in grid])
+            roots = np.flatnonzero(values[:-1] * values[1:] <= 0.0)
+            if not len(roots):
+                return np.asarray(at)
+            share = values[roots] / np.where(
+                values[roots] == values[roots + 1], 1.0, values[roots] - values[roots + 1]
+            )
+            places = grid[roots] + share * (grid[1] - grid[0])
+            return np.array([places[np.argmin(np.abs(places - at[0]))]])
+        found = root(laws, at)
+        inside = found.success and np.all((found.x >= lower) & (found.x <= upper))
+        return np.asarray(found.x if inside else at)
 
     @property
     def converged(self) -> bool:
@@ -318,29 +380,54 @@ def fit_spline_kan(task: ChainTask, start: Start) -> SplineKAN:
         states = remove_drift(task, states, training.misfit(rates, training.prior(strengths)))
         x0 = np.array([X[0] for X in states])
         training = _training(task, states, rates, noise, free)
-    theta, precise = training.regress(states, rates, training.prior(strengths))
-    # Windows that do not visit a region yet must not undo what the guess says of it.
-    fit = training.train(
-        theta, x0, GUIDE * precise, 10, mean=theta[-len(precise) :], windows=FIRST_WINDOW
-    )
+    guess = replace(start, states=tuple(states))
+    training, fit, strengths = _follow(training, states, rates, x0)
     for _ in range(2):
         if not np.isfinite(fit.cost):
             break
         sampled = np.sqrt(fit.rss / np.maximum(fit.n_observed - 10.0, 1.0))
         noise = np.maximum(sampled, task.floor)
         states, rates = [path.X for path in fit.paths], [path.F for path in fit.paths]
-        again = _training(task, states, rates, noise, free)
+        again = replace(_training(task, states, rates, noise, free), substeps=training.substeps)
         theta, _ = again.regress(states, rates, 1e-6 * again.prior(strengths))
         moved = again.train(theta, fit.x0, again.prior(strengths), 6)
         if not np.isfinite(moved.cost):
             break
         training, fit = again, moved
-        strengths = training.choose(fit, strengths)
-        fit = training.train(fit.theta, fit.x0, training.prior(strengths), 15)
+        chosen = training.choose(fit, strengths)
+        moved = training.train(fit.theta, fit.x0, training.prior(chosen), 15)
+        if np.isfinite(moved.cost):
+            fit, strengths = moved, chosen
     freedom = training.freedom(fit, training.prior(strengths)) if np.isfinite(fit.cost) else 0.0
     share = np.maximum(fit.n_observed - freedom / len(fit.rss), 0.2 * fit.n_observed)
     sigma = np.sqrt(fit.rss / np.maximum(share, 1.0))
-    return SplineKAN(task.chain, training.terms, fit, sigma, freedom, strengths, training.substeps)
+    return SplineKAN(
+        task.chain, training.terms, fit, sigma, freedom, strengths, training.substeps, guess
+    )
+
+
+def _follow(
+    training: _Training, states: Sequence[Array], rates: Sequence[Array], x0: Array
+) -> tuple[_Training, Calibration, dict[tuple[int, int], float]]:
+    """A first network that follows the runs to their ends, and the strengths it took."""
+    task, used = training.task, dict[tuple[int, int], float]()
+    best: Calibration | None = None
+    enough = np.maximum(3.0 * training.noise_std, 10.0 * task.floor)
+    for strength, guide in ATTEMPTS:
+        strengths = {(1, 0): strength, (2, 0): strength}
+        theta, precise = training.regress(states, rates, training.prior(strengths))
+        if best is None:
+            steps = enough_substeps(training.model, theta, x0, task.records, 1e-3, STAGE_SUBSTEPS)
+            training = replace(training, substeps=steps)
+        # Windows that do not visit a region yet must not undo what the guess says of it.
+        fit = training.train(
+            theta, x0, guide * precise, 10, mean=theta[-len(precise) :], windows=FIRST_WINDOW
+        )
+        if best is None or not fit.cost >= best.cost:
+            best, used = fit, strengths
+        if np.isfinite(fit.cost) and np.all(fit.rss <= enough**2 * fit.n_observed):
+            break
+    return training, best or fit, used
 
 
 def drifts(task: ChainTask) -> bool:
