@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from gpu_solver import BlockTridiagonal, BlockTridiagonalFactor
 
 from .constraints import Rules
+from .flow import Flow, Record
 from .libraries import BoundLibrary
 from .sparse import NormalEquations
 from .sparse.bounded import bounded_step
@@ -40,26 +42,6 @@ SUBSTEP_SHARE = 0.3
 MAX_STEPS = 8
 TOLERANCE = 1e-2
 """A step that lowers J by less than this ends a level: it is far below what a term costs."""
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One run as the joint fit needs it.
-
-    Attributes
-    ----------
-    steps : ndarray of shape (n - 1,)
-        Time steps in the user's unit.
-    x, precision : ndarray of shape (n, V)
-        Data and their inverse variances, 0 where nothing was measured.
-    u : ndarray of shape (n, m)
-        Inputs at the nodes, linear between them.
-    """
-
-    steps: Array
-    x: Array
-    precision: Array
-    u: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,83 +133,13 @@ class JointProblem:
 
     # --- dynamics
 
-    def _features(self, y: Array, u: Array) -> Array:
-        return self.library.evaluate(y, u)[..., self.kept]
-
-    def _rate(self, coef: Array, y: Array, u: Array) -> Array:
-        # Active terms only: an inactive one that is not finite here must not spoil the rest.
-        active = coef.any(axis=0)
-        return self._features(y, u)[..., active] @ coef[:, active].T
+    @cached_property
+    def _flow(self) -> Flow:
+        return Flow(self.library, self.kept, self.rules)
 
     def flow(self, coef: Array, y: Array, record: Record, substeps: int | None = None) -> Array:
         """Integrate every node over its interval: (n - 1, V)."""
-        count = substeps or self.substeps
-        h = (record.steps / count)[:, None]
-        out = y[:-1]
-        for part in range(count):
-            a, b, c = self._inputs(record, part, count)
-            k1 = self._rate(coef, out, a)
-            k2 = self._rate(coef, out + 0.5 * h * k1, b)
-            k3 = self._rate(coef, out + 0.5 * h * k2, b)
-            k4 = self._rate(coef, out + h * k3, c)
-            out = out + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-        return out
-
-    def _inputs(self, record: Record, part: int, count: int) -> tuple[Array, Array, Array]:
-        low, high = record.u[:-1], record.u[1:]
-        weights = (part / count, (part + 0.5) / count, (part + 1.0) / count)
-        a, b, c = (low + weight * (high - low) for weight in weights)
-        return a, b, c
-
-    def _sensitive_flow(
-        self, coef: Array, y: Array, record: Record, columns: NDArray[np.intp]
-    ) -> tuple[Array, Array, Array]:
-        """Flow, its derivative by the states (n-1, V, V), and by chosen coefficients (n-1, V, k).
-
-        ``columns`` index the flattened coefficients (V, K).
-        """
-        n, n_states = len(y) - 1, y.shape[1]
-        equation, term = np.divmod(columns, len(self.kept))
-        active = coef.any(axis=0)
-        selector = np.zeros((n_states, len(columns)))
-        selector[equation, np.arange(len(columns))] = 1.0
-        followers = self._followers(columns)
-        h = (record.steps / self.substeps)[:, None]
-        wide = h[:, :, None]
-        state = y[:-1]
-        by_all = np.zeros((n, n_states, n_states + len(columns)))
-        by_all[:, range(n_states), range(n_states)] = 1.0
-
-        def slope(at: Array, by: Array, u: Array) -> tuple[Array, Array]:
-            theta = self._features(at, u)
-            slopes = self.library.jacobian(at, u)[..., self.kept, :]
-            rate = (coef[:, active] @ slopes[..., active, :]) @ by
-            border = theta[:, None, term]
-            rate[..., n_states:] += selector * np.where(np.isfinite(border), border, 0.0)
-            for column, state_of, term_of, factor in followers:
-                rate[:, state_of, n_states + column] += factor * theta[:, term_of]
-            return theta[..., active] @ coef[:, active].T, rate
-
-        for part in range(self.substeps):
-            a, b, c = self._inputs(record, part, self.substeps)
-            k1, d1 = slope(state, by_all, a)
-            k2, d2 = slope(state + 0.5 * h * k1, by_all + 0.5 * wide * d1, b)
-            k3, d3 = slope(state + 0.5 * h * k2, by_all + 0.5 * wide * d2, b)
-            k4, d4 = slope(state + h * k3, by_all + wide * d3, c)
-            state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-            by_all = by_all + wide / 6.0 * (d1 + 2.0 * d2 + 2.0 * d3 + d4)
-        return state, by_all[..., :n_states], by_all[..., n_states:]
-
-    def _followers(self, columns: NDArray[np.intp]) -> list[tuple[int, int, int, float]]:
-        """Where else each column acts: its place, equation and term of the follower, factor."""
-        if self.rules is None:
-            return []
-        place = {int(flat): i for i, flat in enumerate(columns)}
-        return [
-            (place[leader], *divmod(follower, len(self.kept)), factor)
-            for leader, follower, factor in self.rules.ties
-            if leader in place
-        ]
+        return self._flow.ends(coef, y, record, substeps or self.substeps)
 
     def with_substeps(
         self, choices: Sequence[int], coef: Array, states: Sequence[Array]
@@ -318,7 +230,7 @@ class JointProblem:
         tight = 1.0 / link**2
         for record, y in zip(self.records, states, strict=True):
             with np.errstate(all="ignore"):
-                end, a, b = self._sensitive_flow(coef, y, record, columns)
+                end, a, b = self._flow.sensitive_ends(coef, y, record, columns, self.substeps)
             if not (np.isfinite(end).all() and np.isfinite(a).all() and np.isfinite(b).all()):
                 raise FloatingPointError("the flow of the candidate equations is not finite")
             gap = y[1:] - end

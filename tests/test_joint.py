@@ -214,7 +214,9 @@ def test_sensitivities_are_the_derivatives_of_the_flow(seed, n_states, n_inputs,
     columns = np.array(
         data.draw(st.lists(st.integers(0, coef.size - 1), unique=True, max_size=6)), dtype=np.intp
     )
-    end, by_state, by_coef = problem._sensitive_flow(coef, y, record, columns)
+    end, by_state, by_coef = problem._flow.sensitive_ends(
+        coef, y, record, columns, problem.substeps
+    )
     np.testing.assert_allclose(end, problem.flow(coef, y, record), rtol=1e-12)
     assert by_state.shape == (3, n_states, n_states)
     assert by_coef.shape == (3, n_states, len(columns))

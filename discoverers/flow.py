@@ -1,0 +1,130 @@
+"""The flow of candidate equations from sample to sample, and its exact derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .constraints import Rules
+from .libraries import BoundLibrary
+
+__all__ = ["Flow", "Record"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run as the joint fit needs it.
+
+    Attributes
+    ----------
+    steps : ndarray of shape (n - 1,)
+        Time steps in the user's unit.
+    x, precision : ndarray of shape (n, V)
+        Data and their inverse variances, 0 where nothing was measured.
+    u : ndarray of shape (n, m)
+        Inputs at the nodes, linear between them.
+    """
+
+    steps: Array
+    x: Array
+    precision: Array
+    u: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Runge-Kutta integration of ``x' = coef @ terms`` from every node of a run at once.
+
+    Attributes
+    ----------
+    library : BoundLibrary
+    kept : ndarray of int, shape (K,)
+        Candidate terms in play.
+    rules : Rules or None
+        Coefficients that follow others.
+    """
+
+    library: BoundLibrary
+    kept: NDArray[np.intp]
+    rules: Rules | None
+
+    def _features(self, y: Array, u: Array) -> Array:
+        return self.library.evaluate(y, u)[..., self.kept]
+
+    def _rate(self, coef: Array, y: Array, u: Array) -> Array:
+        # Active terms only: an inactive one that is not finite here must not spoil the rest.
+        active = coef.any(axis=0)
+        return self._features(y, u)[..., active] @ coef[:, active].T
+
+    def ends(self, coef: Array, y: Array, record: Record, count: int) -> Array:
+        """Integrate every node over its interval in so many steps: (n - 1, V)."""
+        h = (record.steps / count)[:, None]
+        out = y[:-1]
+        for part in range(count):
+            a, b, c = self._inputs(record, part, count)
+            k1 = self._rate(coef, out, a)
+            k2 = self._rate(coef, out + 0.5 * h * k1, b)
+            k3 = self._rate(coef, out + 0.5 * h * k2, b)
+            k4 = self._rate(coef, out + h * k3, c)
+            out = out + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        return out
+
+    def _inputs(self, record: Record, part: int, count: int) -> tuple[Array, Array, Array]:
+        low, high = record.u[:-1], record.u[1:]
+        weights = (part / count, (part + 0.5) / count, (part + 1.0) / count)
+        a, b, c = (low + weight * (high - low) for weight in weights)
+        return a, b, c
+
+    def sensitive_ends(
+        self, coef: Array, y: Array, record: Record, columns: NDArray[np.intp], count: int
+    ) -> tuple[Array, Array, Array]:
+        """Flow, its derivative by the states (n-1, V, V), and by chosen coefficients (n-1, V, k).
+
+        `columns` index the flattened coefficients (V, K).
+        """
+        n, n_states = len(y) - 1, y.shape[1]
+        equation, term = np.divmod(columns, len(self.kept))
+        active = coef.any(axis=0)
+        selector = np.zeros((n_states, len(columns)))
+        selector[equation, np.arange(len(columns))] = 1.0
+        followers = self._followers(columns)
+        h = (record.steps / count)[:, None]
+        wide = h[:, :, None]
+        state = y[:-1]
+        by_all = np.zeros((n, n_states, n_states + len(columns)))
+        by_all[:, range(n_states), range(n_states)] = 1.0
+
+        def slope(at: Array, by: Array, u: Array) -> tuple[Array, Array]:
+            theta = self._features(at, u)
+            slopes = self.library.jacobian(at, u)[..., self.kept, :]
+            rate = (coef[:, active] @ slopes[..., active, :]) @ by
+            border = theta[:, None, term]
+            rate[..., n_states:] += selector * np.where(np.isfinite(border), border, 0.0)
+            for column, state_of, term_of, factor in followers:
+                rate[:, state_of, n_states + column] += factor * theta[:, term_of]
+            return theta[..., active] @ coef[:, active].T, rate
+
+        for part in range(count):
+            a, b, c = self._inputs(record, part, count)
+            k1, d1 = slope(state, by_all, a)
+            k2, d2 = slope(state + 0.5 * h * k1, by_all + 0.5 * wide * d1, b)
+            k3, d3 = slope(state + 0.5 * h * k2, by_all + 0.5 * wide * d2, b)
+            k4, d4 = slope(state + h * k3, by_all + wide * d3, c)
+            state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+            by_all = by_all + wide / 6.0 * (d1 + 2.0 * d2 + 2.0 * d3 + d4)
+        return state, by_all[..., :n_states], by_all[..., n_states:]
+
+    def _followers(self, columns: NDArray[np.intp]) -> list[tuple[int, int, int, float]]:
+        """Where else each column acts: its place, equation and term of the follower, factor."""
+        if self.rules is None:
+            return []
+        place = {int(flat): i for i, flat in enumerate(columns)}
+        return [
+            (place[leader], *divmod(follower, len(self.kept)), factor)
+            for leader, follower, factor in self.rules.ties
+            if leader in place
+        ]
