@@ -49,6 +49,8 @@ class OscillatorStructure(Structure):
                 noise,
                 free_x0=~known,
                 windows=40,
+                max_iterations=15,
+                substeps=4,
             )
         coef = np.zeros((2, len(terms)))
         coef[0, 1] = 1.0
