@@ -20,13 +20,17 @@ from discoverers.structures.base import (
 
 if TYPE_CHECKING:
     from discoverers.structures.chain import ChainStructure
+    from discoverers.structures.edges import EdgeFunction
+    from discoverers.structures.modal import ModalStructure
 
-_HOMES = {"ChainStructure": "chain"}
+_HOMES = {"ChainStructure": "chain", "EdgeFunction": "edges", "ModalStructure": "modal"}
 
 __all__ = [
     "ChainStructure",
     "Channel",
     "Data",
+    "EdgeFunction",
+    "ModalStructure",
     "Note",
     "Options",
     "StructuralFit",
