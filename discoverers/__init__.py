@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         IdentifiabilityWarning,
         IntegrationWarning,
         MisfitWarning,
+        OutlierWarning,
         NotFittedError,
         SolverError,
     )
@@ -47,6 +48,7 @@ _HOMES = {
     "IntegrationWarning": "exceptions",
     "MNNDenseBaseline": "mnn_dense",
     "MisfitWarning": "exceptions",
+    "OutlierWarning": "exceptions",
     "NotFittedError": "exceptions",
     "PerStateLibrary": "libraries",
     "PolynomialLibrary": "libraries",
@@ -71,6 +73,7 @@ __all__ = [
     "IntegrationWarning",
     "MNNDenseBaseline",
     "MisfitWarning",
+    "OutlierWarning",
     "NotFittedError",
     "PerStateLibrary",
     "PolynomialLibrary",

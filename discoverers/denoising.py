@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .noise import NoiseModel, estimate_noise
+from .outliers import find_outliers
 from .smoothing import smooth_channels
 from .trajectories import Trajectories
 
@@ -50,6 +51,8 @@ class Denoised:
     n_inferred : int
         How many states, the last ones, were not measured: what stands in `data` for them is
         inferred from others.
+    outliers : tuple of ndarray of bool, shape (n, V)
+        Measurements that were left out as gross errors.
     seconds : float
     """
 
@@ -66,6 +69,7 @@ class Denoised:
     curvatures: tuple[Array, ...] = ()
     slope_variance: tuple[Array, ...] = ()
     n_inferred: int = 0
+    outliers: tuple[NDArray[np.bool_], ...] = ()
     seconds: float = 0.0
 
     @property
@@ -75,7 +79,9 @@ class Denoised:
         return np.arange(n_states) >= n_states - self.n_inferred
 
 
-def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoised:
+def denoise(
+    trajectories: Trajectories, noise_std: Array | None = None, *, keep_outliers: bool = False
+) -> Denoised:
     """Smooth all states, estimate their noise, and smooth again with the weights it implies.
 
     Parameters
@@ -83,6 +89,8 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
     trajectories : Trajectories
     noise_std : ndarray of shape (V,), optional
         Standard deviation of the noise where it is known; estimated by default.
+    keep_outliers : bool, default=False
+        Whether gross errors stay in the data.
 
     Returns
     -------
@@ -99,12 +107,22 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         x[0, known] = run.x0[known]
         w[0, known] = KNOWN_START_WEIGHT
     fits = smooth_channels(steps, data, weight)
+    measured = [run.measured for run in runs]
+    outliers = tuple(np.zeros_like(part) for part in measured)
+    if not keep_outliers:
+        outliers = find_outliers(steps, data, weight, fits)
+        for run, mask in zip(runs, outliers, strict=True):
+            mask[0, ~np.isnan(run.x0)] = False
+    if any(mask.any() for mask in outliers):
+        measured = [seen & ~mask for seen, mask in zip(measured, outliers, strict=True)]
+        weight = [np.where(mask, 0.0, w) for w, mask in zip(weight, outliers, strict=True)]
+        fits = smooth_channels(steps, data, weight)
     models = []
     for v, fit in enumerate(fits):
         sampled = [
             np.where(np.isnan(run.x0[v]) | (run.t > run.t[0]), run.weight, 0.0) for run in runs
         ]
-        counted = [w * run.measured[:, v] for w, run in zip(sampled, runs, strict=True)]
+        counted = [w * seen[:, v] for w, seen in zip(sampled, measured, strict=True)]
         model = estimate_noise(
             [run.t for run in runs], [x[:, v] for x in data], counted, fit.values, fit.leverage
         )
@@ -130,7 +148,7 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
     else:
         unit = sum(p.sum(axis=0) for p in precision) / sum(w.sum(axis=0) for w in weight)
     rms = [
-        _noise_rms(runs, fit.values, model, v)
+        _noise_rms(measured, fit.values, model, v)
         for v, (fit, model) in enumerate(zip(fits, models, strict=True))
     ]
     return Denoised(
@@ -148,6 +166,7 @@ def denoise(trajectories: Trajectories, noise_std: Array | None = None) -> Denoi
         slope_variance=tuple(
             part / unit for part in _columns([fit.slope_variance for fit in fits])
         ),
+        outliers=outliers,
         seconds=time.perf_counter() - began,
     )
 
@@ -178,10 +197,10 @@ def known_noise(noise_std: float | ArrayLike | None, n_states: int) -> NDArray[n
     return np.broadcast_to(values, (n_states,))
 
 
-def _noise_rms(runs: tuple, values: tuple[Array, ...], model: NoiseModel, v: int) -> float:
-    variance = [
-        model.measurement(y)[run.measured[:, v]] for run, y in zip(runs, values, strict=True)
-    ]
+def _noise_rms(
+    measured: Sequence[NDArray[np.bool_]], values: tuple[Array, ...], model: NoiseModel, v: int
+) -> float:
+    variance = [model.measurement(y)[seen[:, v]] for seen, y in zip(measured, values, strict=True)]
     return float(np.sqrt(np.mean(np.concatenate(variance))))
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "InvalidParameterError",
     "MisfitWarning",
     "NotFittedError",
+    "OutlierWarning",
     "SolverError",
 ]
 
@@ -45,6 +46,10 @@ class MisfitWarning(UserWarning):
 
 class IdentifiabilityWarning(UserWarning):
     """The data do not tell some of the candidate terms apart."""
+
+
+class OutlierWarning(UserWarning):
+    """Measurements that contradict their neighbours were left out as gross errors."""
 
 
 class IntegrationError(RuntimeError):

@@ -9,15 +9,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .denoising import Denoised
 from .discovery import Discovery, FittedTrajectory
 from .equations import Equations
-from .exceptions import MisfitWarning
+from .exceptions import MisfitWarning, OutlierWarning
 from .refinement import Refined
 from .selection import Selection
 from .sparse import combine
 from .trajectories import Trajectories
 
-__all__ = ["report_refined", "report_selection", "warn_of_misfit"]
+__all__ = [
+    "outliers_frame",
+    "report_refined",
+    "report_selection",
+    "warn_of_misfit",
+    "warn_of_outliers",
+]
 
 Array = NDArray[np.float64]
 
@@ -131,6 +138,33 @@ def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:
             MisfitWarning,
             stacklevel=6,
         )
+
+
+def outliers_frame(trajectories: Trajectories, denoised: Denoised) -> pd.DataFrame:
+    """One row per measurement that was left out: run, time, state, value, and what was expected."""
+    rows = [
+        (run_id, run.t[i], trajectories.state_names[v], run.X[i, v], states[i, v])
+        for run_id, run, states, mask in zip(
+            trajectories.ids, trajectories, denoised.states, denoised.outliers, strict=True
+        )
+        for i, v in zip(*np.nonzero(mask), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["trajectory", "t", "state", "value", "expected"])
+
+
+def warn_of_outliers(outliers: pd.DataFrame, trajectories: Trajectories) -> None:
+    """Tell how many measurements were left out."""
+    if outliers.empty:
+        return
+    counts = outliers["state"].value_counts(sort=False)
+    listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
+    measured = sum(int(run.measured.sum()) for run in trajectories)
+    warnings.warn(
+        f"{len(outliers)} of {measured} measurements contradict their neighbours and were left out "
+        f"as gross errors ({listed}); outliers_ lists them. Pass outliers='keep' if they are real.",
+        OutlierWarning,
+        stacklevel=6,
+    )
 
 
 def _solution(

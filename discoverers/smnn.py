@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval, Options
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .base import BaseDiscoverer
 from .constraints import Constraint, bind_rules
@@ -20,7 +20,14 @@ from .exceptions import ConvergenceWarning, IdentifiabilityWarning
 from .integration import MechanisticIntegral
 from .libraries import Library, resolve_library
 from .refinement import refine
-from .reporting import TIED, report_refined, report_selection, warn_of_misfit
+from .reporting import (
+    TIED,
+    outliers_frame,
+    report_refined,
+    report_selection,
+    warn_of_misfit,
+    warn_of_outliers,
+)
 from .second_order import kinematics, with_smoothed_velocities, with_velocities
 from .selection import select_terms
 from .trajectories import Trajectories
@@ -52,6 +59,9 @@ class SMNNDiscoverer(BaseDiscoverer):
     order : {1, 2}, default=1
         Order of the equations. With 2 the measured states are positions, the equations read
         ``x'' = f(x, x', u)``, and candidate terms hold velocities, named ``x'``, too.
+    outliers : {"drop", "keep"}, default="drop"
+        Whether single measurements that contradict their neighbours are left out as gross errors;
+        `outliers_` lists them and an `OutlierWarning` counts them.
     time_unit : {"ns", "us", "ms", "s", "min", "h", "d"}, default="s"
         Unit that dates and durations in `t` are converted to. Numbers are used as they are.
     trajectory_column : str, default=None
@@ -79,6 +89,8 @@ class SMNNDiscoverer(BaseDiscoverer):
         and weights ``exp(-behind / 2)``; the first row is `equations_`.
     identifiable_ : bool
         False if another system is as good (score within 2): an `IdentifiabilityWarning` says so.
+    outliers_ : DataFrame
+        Measurements that were left out: `trajectory`, `t`, `state`, `value`, `expected`.
     history_ : DataFrame
         What each stage did, one row per state. `link_level` is how exactly the equations hold over
         a step, in units of the noise: 0.01 for a law, 0.3 and more for a rough description.
@@ -95,7 +107,7 @@ class SMNNDiscoverer(BaseDiscoverer):
     equations are in the user's units.
 
     Warnings: `EmptyEquationWarning` for an equation without terms, `MisfitWarning` where chi2_ is
-    above 1.5 (more on short records), `IdentifiabilityWarning` for ties, `ConvergenceWarning` where
+    above 1.5 (more on short records), `OutlierWarning`, `IdentifiabilityWarning` for ties, `ConvergenceWarning` where
     no joint fit exists and the regression's equations stand.
 
     References
@@ -122,6 +134,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "constraints": [list, tuple],
         "order": [Options(int, {1, 2})],
+        "outliers": [StrOptions({"drop", "keep"})],
     }
 
     def __init__(
@@ -134,6 +147,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         noise_std: float | ArrayLike | None = None,
         constraints: Sequence[Constraint] = (),
         order: int = 1,
+        outliers: str = "drop",
         time_unit: str = "s",
         trajectory_column: str | None = None,
         on_failure: str = "nan",
@@ -145,6 +159,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         self.noise_std = noise_std
         self.constraints = constraints
         self.order = order
+        self.outliers = outliers
         self.time_unit = time_unit
         self.trajectory_column = trajectory_column
         self.on_failure = on_failure
@@ -152,7 +167,9 @@ class SMNNDiscoverer(BaseDiscoverer):
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
         noise_std = known_noise(self.noise_std, trajectories.n_states)
-        denoised = denoise(trajectories, noise_std)
+        denoised = denoise(trajectories, noise_std, keep_outliers=self.outliers == "keep")
+        outliers = outliers_frame(trajectories, denoised)
+        warn_of_outliers(outliers, trajectories)
         constraints = list(self.constraints)
         if self.order == 2:
             trajectories = with_velocities(trajectories)
@@ -185,6 +202,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         found = report_refined(selection, refined) if refined else report_selection(selection)
         if refined is None and not selection.explained:
             found = replace(found, converged=False)
+        found = replace(found, extras={**found.extras, "outliers_": outliers})
         warn_of_misfit(found, trajectories)
         if not found.extras["identifiable_"]:
             others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1

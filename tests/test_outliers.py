@@ -1,0 +1,121 @@
+"""Gross errors are found, and nothing else is taken for one."""
+
+import numpy as np
+import pytest
+
+import discoverers.datasets as datasets
+from discoverers import MNNDenseBaseline, OutlierWarning, SMNNDiscoverer
+from discoverers.datasets import generate, lotka_volterra
+from discoverers.outliers import find_outliers
+from discoverers.smoothing import smooth_channels
+
+CLASSICS = (
+    "lorenz rossler van_der_pol duffing lotka_volterra sir pendulum brusselator selkov "
+    "fitzhugh_nagumo logistic"
+).split()
+
+
+def found_in(t, X, weight=None):
+    steps = [np.diff(t) / np.median(np.diff(t))]
+    weights = [np.ones(X.shape) if weight is None else weight]
+    return find_outliers(steps, [X], weights, smooth_channels(steps, [X], weights))[0]
+
+
+def contaminated(record, share=0.05, seed=1):
+    rng = np.random.default_rng(seed)
+    bad = rng.uniform(size=record.X.shape) < share
+    size = rng.choice([-1.0, 1.0], record.X.shape) * rng.uniform(1.0, 5.0, record.X.shape)
+    return record.X + bad * size * record.clean.std(axis=0), bad
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("name", CLASSICS)
+def test_nothing_is_taken_for_an_error_where_there_is_none(name, noise):
+    for n in (150, 400):
+        record = generate(getattr(datasets, name)(), n, noise=noise, seed=0)
+        assert not found_in(record.t, record.X).any()
+
+
+@pytest.mark.parametrize("name", CLASSICS)
+def test_gross_errors_are_found(name):
+    record = generate(getattr(datasets, name)(), 300, noise=0.01, seed=0)
+    X, bad = contaminated(record)
+    found = found_in(record.t, X)
+    assert (found & bad).sum() >= 0.95 * bad.sum()
+    assert (found & ~bad).sum() <= 0.01 * bad.size
+
+
+@pytest.mark.parametrize("width", [0.04, 0.08, 0.2])
+def test_a_fast_event_of_a_few_samples_is_no_error(width):
+    t = np.linspace(0.0, 10.0, 200)
+    pulse = np.exp(-0.5 * ((t - 5.0) / width) ** 2)
+    for seed in range(3):
+        noise = 0.005 * np.random.default_rng(seed).normal(size=200)
+        assert not found_in(t, (np.sin(t) + pulse + noise)[:, None]).any()
+
+
+def test_noise_that_grows_with_the_state_is_no_error():
+    t = np.linspace(0.0, 10.0, 300)
+    level = np.exp(1.5 * np.sin(t))
+    found = 0
+    for seed in range(10):
+        noise = 0.1 * np.random.default_rng(seed).normal(size=300)
+        found += int(found_in(t, (level * (1.0 + noise))[:, None]).sum())
+    assert found <= 1
+
+
+def test_what_is_not_measured_is_not_judged():
+    t = np.linspace(0.0, 10.0, 120)
+    X = np.sin(t)[:, None].copy()
+    X[50] = 1e6
+    weight = np.ones(X.shape)
+    weight[50] = 0.0
+    assert not found_in(t, X, weight).any()
+
+
+def test_a_record_too_short_to_tell_is_left_alone():
+    X = np.arange(15.0)[:, None].copy()
+    X[7] = 100.0
+    assert not found_in(np.arange(15.0), X).any()
+
+
+def test_the_law_is_found_in_spite_of_them_and_they_are_reported():
+    record = generate(lotka_volterra(), 300, noise=0.01, seed=0)
+    X, bad = contaminated(record)
+    with pytest.warns(OutlierWarning, match=r"of 600 measurements contradict.*outliers='keep'"):
+        model = SMNNDiscoverer().fit(record.t, X)
+    assert model.equations_.compare(
+        [e.subs({"x": "x0", "y": "x1"}) for e in record.system.equations]
+    ).exact
+    assert len(model.outliers_) >= 0.95 * bad.sum()
+    row = model.outliers_.iloc[0]
+    i = int(np.argmin(np.abs(record.t - row["t"])))
+    v = model.state_names_.index(row["state"])
+    assert row["value"] == X[i, v]
+    assert row["expected"] == pytest.approx(record.clean[i, v], abs=0.1 * record.clean[:, v].std())
+    np.testing.assert_allclose(model.noise_std_, record.noise_std, rtol=0.3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_they_stay_if_the_user_says_so():
+    record = generate(lotka_volterra(), 200, noise=0.01, seed=0)
+    X, _ = contaminated(record)
+    kept = SMNNDiscoverer("poly2", outliers="keep").fit(record.t, X)
+    assert kept.outliers_.empty
+    assert np.all(kept.noise_std_ > 5.0 * record.noise_std)
+
+
+def test_clean_data_give_no_warning(recwarn):
+    record = generate(lotka_volterra(), 200, noise=0.01, seed=0)
+    SMNNDiscoverer("poly2").fit(record.t, record.X)
+    assert not [w for w in recwarn if issubclass(w.category, OutlierWarning)]
+
+
+def test_the_baseline_leaves_them_out_too():
+    record = generate(lotka_volterra(), 200, noise=0.0, seed=0)
+    X = record.X.copy()
+    X[60, 0] += 30.0
+    model = MNNDenseBaseline("poly2").fit(record.t, X)
+    assert model.equations_.compare(
+        [e.subs({"x": "x0", "y": "x1"}) for e in record.system.equations]
+    ).exact
