@@ -17,8 +17,8 @@ if TYPE_CHECKING:
         IdentifiabilityWarning,
         IntegrationWarning,
         MisfitWarning,
-        OutlierWarning,
         NotFittedError,
+        OutlierWarning,
         SolverError,
     )
     from discoverers.libraries import (
@@ -73,8 +73,8 @@ __all__ = [
     "IntegrationWarning",
     "MNNDenseBaseline",
     "MisfitWarning",
-    "OutlierWarning",
     "NotFittedError",
+    "OutlierWarning",
     "PerStateLibrary",
     "PolynomialLibrary",
     "SKANODERegressor",

@@ -107,8 +107,9 @@ class SMNNDiscoverer(BaseDiscoverer):
     equations are in the user's units.
 
     Warnings: `EmptyEquationWarning` for an equation without terms, `MisfitWarning` where chi2_ is
-    above 1.5 (more on short records), `OutlierWarning`, `IdentifiabilityWarning` for ties, `ConvergenceWarning` where
-    no joint fit exists and the regression's equations stand.
+    above 1.5 (more on short records), `OutlierWarning` for measurements that were left out,
+    `IdentifiabilityWarning` for ties, `ConvergenceWarning` where no joint fit exists and the
+    regression's equations stand.
 
     References
     ----------
