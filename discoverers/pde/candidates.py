@@ -107,6 +107,21 @@ class Candidates:
         states = tuple(map(sympy.Symbol, self.state_names))
         return tuple(term_name(symbol, states) for symbol in self.symbols)
 
+    @property
+    def simpler(self) -> tuple[NDArray[np.intp], ...]:
+        """Parts of the library, each without one kind of complication.
+
+        Derivatives that no state multiplies; derivatives up to half the highest order; two factors
+        at most.
+        """
+        parts = (
+            [not (term.derivatives and (sum(term.powers) or len(term.derivatives) > 1))
+             for term in self.terms],
+            [sum(j for _, j in term.derivatives) <= (self.order + 1) // 2 for term in self.terms],
+            [sum(term.powers) + len(term.derivatives) <= 2 for term in self.terms],
+        )  # fmt: skip
+        return tuple(np.flatnonzero(part) for part in parts)
+
     def weak(
         self,
         data: Array,

@@ -2,9 +2,10 @@
 
 Three things set this regression apart from least squares on rows. Each row has its own variance,
 which depends on frequency and wave number and on the equation itself, so it is estimated in turn
-with the equation. Noise in the terms biases least squares towards zero: its share of the normal
-equations, known from simulated noise, is taken out (Fuller, Measurement Error Models, 1987). And a
-term's charge counts measured cells, not rows.
+with the equation.
+Noise in the terms biases least squares towards zero: its share of the normal equations, known from
+simulated noise, is taken out (Fuller, Measurement Error Models, 1987). And a term's charge counts
+measured cells, not rows.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from discoverers.sparse import GradedCriterion, NormalEquations, SubsetSearch, search_subsets
+from discoverers.sparse.search import Support
 
+from .candidates import Candidates
 from .weakform import WeakRows
 
 __all__ = ["CellCriterion", "EquationFit", "fit_equation", "row_variance"]
 
 Array = NDArray[np.float64]
 
-MAX_ROUNDS = 6
+MAX_ROUNDS = 8
 MIN_ROUNDS = 3
+
+MISFIT = 1.5
+"""Mean squared residual, in units of what noise explains, from which on others are considered."""
+
+VARIANCE_STEPS = 200
+VARIANCE_BINS = 20
 
 MOST_NOISE = 0.8
 """Noise is taken out of no combination of terms beyond this share of its square: rows cannot tell
@@ -83,26 +91,40 @@ class EquationFit:
 def row_variance(squares: Array, frequency: Array, wavenumber: Array, order: int) -> Array:
     """Variance of rows (n,) as a sum of powers of frequency and wave number, from their squares.
 
-    Weights of 1, frequency**2 and wavenumber**2, **4, ... are non-negative; they are fitted to the
-    squared residuals in proportion to the variance itself.
+    Weights of 1, frequency**2 and wavenumber**2, **4, ... are non-negative and maximise the
+    likelihood of normal rows, by multiplicative steps that never lower it (Févotte & Idier, Neural
+    Computation 23, 2011).
     """
     total = float(squares.mean())
     if total == 0.0:
         return np.full(len(squares), np.finfo(float).tiny ** 0.5)
     shapes = [np.ones(len(squares)), frequency**2]
     shapes += [wavenumber ** (2 * j) for j in range(1, order + 1)]
-    columns = np.stack([shape / max(float(shape.max()), 1e-300) for shape in shapes], axis=1)
-    variance = np.full(len(squares), total)
-    for _ in range(8):
-        weights, _ = nnls(columns / variance[:, None], squares / variance)
-        variance = np.maximum(columns @ weights, 1e-12 * total)
-    return variance
+    columns: Array = np.stack([shape / max(float(shape.max()), 1e-300) for shape in shapes], axis=1)
+    bins = _ranked(frequency) * VARIANCE_BINS + _ranked(wavenumber)
+    count = np.bincount(bins)
+    filled = count > 0
+    sums = [np.bincount(bins, column)[filled] for column in columns.T]
+    inside = np.stack(sums, axis=1) / count[filled, None]
+    mean = np.bincount(bins, squares)[filled] / count[filled]
+    weights = np.full(columns.shape[1], total)
+    for _ in range(VARIANCE_STEPS):
+        inverse = 1.0 / (inside @ weights + 1e-12 * total)
+        above = inside.T @ (count[filled] * mean * inverse**2)
+        weights *= np.sqrt(above / (inside.T @ (count[filled] * inverse) + 1e-300))
+    return columns @ weights + 1e-12 * total
+
+
+def _ranked(values: Array) -> NDArray[np.intp]:
+    """Bin of each value: by value while there are few different ones, else by rank."""
+    distinct, index = np.unique(values.round(9), return_inverse=True)
+    return index * min(VARIANCE_BINS, len(distinct)) // len(distinct)
 
 
 def fit_equation(
     rows: Sequence[WeakRows],
     state: int,
-    order: int,
+    candidates: Candidates,
     allowed: NDArray[np.intp],
     criterion: CellCriterion,
     max_terms: int | None,
@@ -113,8 +135,7 @@ def fit_equation(
     ----------
     rows : sequence of WeakRows, one per run
     state : int
-    order : int
-        Highest derivative among the candidates.
+    candidates : Candidates
     allowed : ndarray of int
         Candidates that may be chosen.
     criterion : CellCriterion
@@ -125,49 +146,107 @@ def fit_equation(
     EquationFit
     """
     variances = [_rate_variance(part, state) for part in rows]
-    offset, before = 0.0, None
+    count = sum(len(part.rates) for part in rows)
+    limit = max(MISFIT, 1.0 + 6.0 * np.sqrt(2.0 / count))
+    offset, before, starts = 0.0, None, tuple[Support, ...]()
     for rounds in range(1, MAX_ROUNDS + 1):
         normal, plain = _normal_equations(rows, state, variances, offset)
         usable = allowed[np.diagonal(plain)[allowed] > 0.0]
-        search = search_subsets(normal, criterion, usable.tolist(), max_terms)
-        best = list(search.best)
-        coef = normal.solve(best)
-        settled = search.best == before
+        search = search_subsets(normal, criterion, usable.tolist(), max_terms, starts)
+        best = search.best
+        found = _weigh(rows, state, best, normal.solve(best), candidates.order)
+        settled = best == before
         if settled and rounds >= MIN_ROUNDS:
             break
-        before = search.best
-        # Misfit counts as variance, or terms that mimic it would pay; noise counts in any case.
-        by_noise = [_noise_variance(part, state, best, coef, order) for part in rows]
-        variances = [
-            np.maximum(known, _residual_variance(part, state, best, coef, order))
-            for part, known in zip(rows, by_noise, strict=True)
-        ]
-        offset = sum(
-            _noise_energy(part, state, best, coef, variance)
-            for part, variance in zip(rows, variances, strict=True)
-        )
-    by_noise = [_noise_variance(part, state, best, coef, order) for part in rows]
-    count = sum(len(part.rates) for part in rows)
-    freedom = max(count - len(best), 1)
-    misfit = sum(
-        float((_residual(part, state, best, coef) ** 2 / known).sum())
-        for part, known in zip(rows, by_noise, strict=True)
-    )
+        before = best
+        if found.misfit > limit * count and not starts:
+            simple, found = _likelier(rows, state, candidates, usable, criterion, max_terms)
+            starts = (simple,)
+        variances, offset = found.variances, found.offset
+    coef = normal.solve(best)
     index = np.ix_(best, best)
     inverse = np.linalg.pinv(normal.gram[index], hermitian=True)
-    scale = INFLATION**2 * max(1.0, search.losses[search.best] / freedom)
+    freedom = max(count - len(best), 1)
+    scale = INFLATION**2 * max(1.0, search.losses[best] / freedom)
     covariance = scale * inverse @ plain[index] @ inverse
     errors = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-    return EquationFit(search, normal, coef, errors, misfit / freedom, rounds, settled)
+    return EquationFit(search, normal, coef, errors, found.misfit / freedom, rounds, settled)
 
 
-def _residual(part: WeakRows, state: int, best: list[int], coef: Array) -> Array:
-    return part.rates[:, state] - part.features[:, best] @ coef
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    """What one equation makes of the rows.
+
+    Attributes
+    ----------
+    variances : list of ndarray of shape (n,), one per run
+        Of the rows: what noise explains, and what the equation misses.
+    offset : float
+        Squares that noise in the terms adds to the residual, in units of the variance.
+    misfit, log_noise : float
+        Squared residuals in units of the variance that noise explains, and the log of that.
+    """
+
+    variances: list[Array]
+    offset: float
+    misfit: float
+    log_noise: float
 
 
-def _noise(part: WeakRows, state: int, best: list[int], coef: Array) -> Array:
-    """What the simulated noise adds to the residual, shape (replicas, n)."""
-    return part.rate_noise[:, :, state] - part.feature_noise[:, :, best] @ coef
+def _weigh(
+    rows: Sequence[WeakRows], state: int, best: Support, coef: Array, order: int
+) -> _Weighed:
+    columns = list(best)
+    variances: list[Array] = []
+    offset = misfit = log_noise = 0.0
+    for part in rows:
+        noise = part.rate_noise[:, :, state] - part.feature_noise[:, :, columns] @ coef
+        squares = (part.rates[:, state] - part.features[:, columns] @ coef) ** 2
+        place = part.frequency, part.wavenumber, order
+        known = row_variance((noise**2).mean(axis=0), *place)
+        # The rates' own noise is known; smooth shapes may miss rows where there is no other.
+        known = np.maximum(known, 0.5 * (part.uncertainty[state] * part.frequency) ** 2)
+        # Misfit counts as variance too, or terms that mimic it would pay.
+        variance = np.maximum(known, row_variance(squares, *place))
+        added = (noise**2 - part.rate_noise[:, :, state] ** 2).mean(axis=0)
+        variances.append(variance)
+        offset += float((added / variance).sum())
+        misfit += float((squares / known).sum())
+        log_noise += float(np.log(known).sum())
+    return _Weighed(variances, offset, misfit, log_noise)
+
+
+def _likelier(
+    rows: Sequence[WeakRows],
+    state: int,
+    candidates: Candidates,
+    allowed: NDArray[np.intp],
+    criterion: CellCriterion,
+    max_terms: int | None,
+) -> tuple[Support, _Weighed]:
+    """The equation within simpler libraries that noise explains best.
+
+    A wrong equation with large coefficients brings so much noise into the rows that it passes in
+    its own light, and others do not. So each is weighed by its own noise here.
+    """
+    charges = criterion.charges(0)
+    scored: dict[Support, tuple[float, _Weighed]] = {}
+    for part in candidates.simpler:
+        usable = np.intersect1d(part, allowed).tolist()
+        variances, offset = [_rate_variance(one, state) for one in rows], 0.0
+        for _ in range(MIN_ROUNDS):
+            normal, _ = _normal_equations(rows, state, variances, offset)
+            best = search_subsets(normal, criterion, usable, max_terms).best
+            found = _weigh(rows, state, best, normal.solve(best), candidates.order)
+            cost = found.misfit + found.log_noise + float(charges[list(best)].sum())
+            scored[best] = min(scored.get(best, (np.inf, found)), (cost, found), key=_first)
+            variances, offset = found.variances, found.offset
+    best = min(scored, key=lambda support: scored[support][0])
+    return best, scored[best][1]
+
+
+def _first(pair: tuple[float, _Weighed]) -> float:
+    return pair[0]
 
 
 def _rate_variance(part: WeakRows, state: int) -> Array:
@@ -176,30 +255,12 @@ def _rate_variance(part: WeakRows, state: int) -> Array:
     return variance + 1e-3 * np.median(variance)
 
 
-def _noise_variance(part: WeakRows, state: int, best: list[int], coef: Array, order: int) -> Array:
-    squares = (_noise(part, state, best, coef) ** 2).mean(axis=0)
-    variance = row_variance(squares, part.frequency, part.wavenumber, order)
-    # The rates' own noise is known; smooth shapes may miss the few rows where there is no other.
-    return np.maximum(variance, 0.5 * (part.uncertainty[state] * part.frequency) ** 2)
-
-
-def _residual_variance(
-    part: WeakRows, state: int, best: list[int], coef: Array, order: int
-) -> Array:
-    squares = _residual(part, state, best, coef) ** 2
-    return row_variance(squares, part.frequency, part.wavenumber, order)
-
-
-def _noise_energy(
-    part: WeakRows, state: int, best: list[int], coef: Array, variance: Array
-) -> float:
-    """Squares that noise in the terms adds to the residual: no equation can take them away."""
-    total = _noise(part, state, best, coef) ** 2 - part.rate_noise[:, :, state] ** 2
-    return float((total.mean(axis=0) / variance).sum())
-
-
 def _normal_equations(
-    rows: Sequence[WeakRows], state: int, variances: Sequence[Array], offset: float
+    rows: Sequence[WeakRows],
+    state: int,
+    variances: Sequence[Array],
+    offset: float,
+    columns: Sequence[int] | slice = slice(None),
 ) -> tuple[NormalEquations, Array]:
     """Normal equations without the terms' noise, and the Gram matrix with it."""
     pooled: NormalEquations | None = None
@@ -207,14 +268,15 @@ def _normal_equations(
     for part, variance in zip(rows, variances, strict=True):
         weight = 1.0 / np.sqrt(variance)
         one = NormalEquations.from_rows(
-            part.features * weight[:, None], part.rates[:, state] * weight
+            part.features[:, columns] * weight[:, None], part.rates[:, state] * weight
         )
         pooled = one if pooled is None else pooled + one
-        replicas, n, size = part.feature_noise.shape
-        columns = (part.feature_noise * weight[:, None]).reshape(replicas * n, size)
+        noise = part.feature_noise[:, :, columns] * weight[:, None]
+        replicas, n, size = noise.shape
+        noise = noise.reshape(replicas * n, size)
         target = (part.rate_noise[:, :, state] * weight).reshape(replicas * n)
-        noise_gram = noise_gram + columns.T @ columns / replicas
-        noise_moment = noise_moment + columns.T @ target / replicas
+        noise_gram = noise_gram + noise.T @ noise / replicas
+        noise_moment = noise_moment + noise.T @ target / replicas
     if pooled is None:
         raise ValueError("a regression needs at least one run.")
     corrected = replace(

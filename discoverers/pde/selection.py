@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import sympy
 from numpy.typing import NDArray
 
 from discoverers.sparse import GradedCriterion, combine
@@ -64,13 +65,11 @@ class FieldSelection:
     def equations(self, supports: Sequence[Sequence[int]]) -> PDEEquations:
         """Equations with the best coefficients on the given supports."""
         symbols = self.candidates.symbols
-        sides = [
-            sum(
-                (float(c) * symbols[k] for c, k in zip(fit.normal.solve(one), one, strict=True)),
-                start=0 * symbols[0],
-            )
-            for fit, one in zip(self.fits, supports, strict=True)
-        ]
+        sides = []
+        for fit, support in zip(self.fits, supports, strict=True):
+            coef = fit.normal.solve(support)
+            parts = (float(c) * symbols[k] for c, k in zip(coef, support, strict=True))
+            sides.append(sympy.Add(*parts))
         return PDEEquations(sides, self.fields.state_names)
 
     @property
@@ -80,7 +79,7 @@ class FieldSelection:
 
     def alternatives(self) -> pd.DataFrame:
         """Systems that differ from the best in one equation and score within 6 of it."""
-        rows = [(0.0, self.best)]
+        rows: list[tuple[float, list[tuple[int, ...]]]] = [(0.0, self.best)]
         for v, fit in enumerate(self.fits):
             lowest = fit.search.scores[fit.search.best]
             for support, score in fit.search.scores.items():
@@ -144,10 +143,11 @@ class FieldSelection:
     def identifiable(self) -> bool:
         """Whether no other support scores as well as the chosen ones."""
         return all(
-            sum(score - fit.search.scores[fit.search.best] <= TIED
-                for score in fit.search.scores.values()) == 1
+            score - fit.search.scores[fit.search.best] > TIED
             for fit in self.fits
-        )  # fmt: skip
+            for support, score in fit.search.scores.items()
+            if support != fit.search.best
+        )
 
 
 def select_field_terms(
@@ -190,7 +190,7 @@ def select_field_terms(
         sum(part.n_cells for part in rows),
     )
     fits = tuple(
-        fit_equation(rows, v, candidates.order, np.flatnonzero(allowed[v]), criterion, max_terms)
+        fit_equation(rows, v, candidates, np.flatnonzero(allowed[v]), criterion, max_terms)
         for v in range(fields.n_states)
     )
     return FieldSelection(
