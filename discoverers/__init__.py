@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PolynomialLibrary,
     )
     from discoverers.mnn_dense import MNNDenseBaseline
+    from discoverers.pde import PDEDiscoverer, PDEEquations
     from discoverers.simulation import simulate
     from discoverers.skanode import SKANODERegressor
     from discoverers.smnn import SMNNDiscoverer
@@ -50,6 +51,8 @@ _HOMES = {
     "MisfitWarning": "exceptions",
     "OutlierWarning": "exceptions",
     "NotFittedError": "exceptions",
+    "PDEDiscoverer": "pde",
+    "PDEEquations": "pde",
     "PerStateLibrary": "libraries",
     "PolynomialLibrary": "libraries",
     "SKANODERegressor": "skanode",
@@ -75,6 +78,8 @@ __all__ = [
     "MisfitWarning",
     "NotFittedError",
     "OutlierWarning",
+    "PDEDiscoverer",
+    "PDEEquations",
     "PerStateLibrary",
     "PolynomialLibrary",
     "SKANODERegressor",

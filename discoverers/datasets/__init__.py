@@ -24,6 +24,7 @@ from discoverers.datasets.files import (
     load_silverbox,
 )
 from discoverers.datasets.forced import ForcedSystem, Tones, make_forced_system
+from discoverers.datasets.kdv import FieldRecord, kdv
 from discoverers.datasets.measured import data_file, lynx_hare, measured_pendulum, nino_weekly
 from discoverers.datasets.nonlinearities import NONLINEARITIES, nonlinear_oscillator
 from discoverers.datasets.observation import ForcedRecord, observe
@@ -42,6 +43,7 @@ __all__ = [
     "NONLINEARITIES",
     "SILVERBOX_RATE",
     "SYSTEMS",
+    "FieldRecord",
     "ForcedRecord",
     "ForcedSystem",
     "Record",
@@ -55,6 +57,7 @@ __all__ = [
     "duffing_forced",
     "fitzhugh_nagumo",
     "generate",
+    "kdv",
     "load_bouc_wen",
     "load_f16",
     "load_nino",
