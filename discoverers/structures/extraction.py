@@ -16,7 +16,15 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from discoverers.shooting import Calibration, Column, Observation, Record, calibrate, tangent
+from discoverers.shooting import (
+    Calibration,
+    Column,
+    Observation,
+    Record,
+    StateSpaceModel,
+    calibrate,
+    tangent,
+)
 from discoverers.sparse import NormalEquations, search_subsets
 from discoverers.sparse.criterion import deviance
 
@@ -85,19 +93,26 @@ class Extraction:
         model = dictionary.chain.model(columns)
         skip = model.n_columns - len(columns)
         theta = np.concatenate([np.ones(skip), coef])
-        best: Calibration | None = None
-        for windows in (None, FIRST_WINDOW):
-            fit = calibrate(
-                model, theta, x0, self.task.records, self.observation, self.noise_std,
-                free_x0=self.task.free_x0, windows=windows, max_iterations=15,
-                substeps=self.substeps,
-            )  # fmt: skip
-            if best is None or fit.cost < best.cost:
-                best = fit
-            rows = float(self.judge.n_observed.sum())
-            if best.cost < 2.0 * rows:
-                break
-        assert best is not None
+        best = self._calibrate(model, theta, x0, None)
+        if best.cost > 2.0 * float(self.judge.n_observed.sum()):
+            again = self._calibrate(model, theta, x0, FIRST_WINDOW)
+            best = again if again.cost < best.cost else best
+        found = self._candidate(support, model, best)
+        held = self.pool.get(support)
+        if held is None or self.judge.score(found) < self.judge.score(held):
+            self.pool[support] = found
+        return self.pool[support]
+
+    def _calibrate(
+        self, model: StateSpaceModel, theta: Array, x0: Array, windows: int | None
+    ) -> Calibration:
+        return calibrate(
+            model, theta, x0, self.task.records, self.observation, self.noise_std,
+            free_x0=self.task.free_x0, windows=windows, max_iterations=15, substeps=self.substeps,
+        )  # fmt: skip
+
+    def _candidate(self, support: Support, model: StateSpaceModel, best: Calibration) -> Candidate:
+        dictionary, skip = self.dictionary, model.n_columns - len(support)
         values = [
             model.term_values(path.X, record.u)[:, skip:]
             for path, record in zip(best.paths, self.task.records, strict=True)
@@ -106,14 +121,10 @@ class Extraction:
         share, cancellation = (
             contributions(values, best.theta[skip:], laws) if np.isfinite(best.cost) else (0.0, 0.0)
         )
-        found = Candidate(
+        return Candidate(
             support, best.theta[skip:], best.x0, best.rss, best.cost, best.converged, share,
             cancellation, tuple(path.X for path in best.paths),
         )  # fmt: skip
-        held = self.pool.get(support)
-        if held is None or found.cost < held.cost:
-            self.pool[support] = found
-        return self.pool[support]
 
     def on(self, whole: ChainTask, candidates: Sequence[Candidate]) -> Candidate:
         """The best of some candidates when all of the data have their say."""

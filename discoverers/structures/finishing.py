@@ -12,6 +12,7 @@ from discoverers.shooting import Calibration, StateSpaceModel, calibrate
 from .chain_model import ChainTask, enough_substeps
 from .dictionary import Dictionary
 from .judging import Candidate, Judge
+from .switching import polish, switches
 
 __all__ = ["Finished", "finish"]
 
@@ -66,10 +67,13 @@ def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finish
     noise = judge.noise(chosen.rss, len(columns))
 
     def calibrated(theta: Array, x0: Array, noise: Array) -> Calibration:
-        return calibrate(
+        made = calibrate(
             model, theta, x0, task.records, observation, noise, free_x0=free, max_iterations=40,
             substeps=substeps,
         )  # fmt: skip
+        if not switches(model):
+            return made
+        return polish(task, model, made, observation, noise, substeps)
 
     fit = calibrated(theta, chosen.x0, noise)
     identifiable: bool | None = None
