@@ -58,6 +58,10 @@ def _of(count: int, total: int) -> str:
     return f"{count} of {total}"
 
 
+def _seconds(line: Mapping[str, Any]) -> list[str]:
+    return [f"{line[name]:.3g}" for name in ("seconds", "processor_seconds")]
+
+
 _START = {"rest": "known", "estimate": "unknown"}
 
 
@@ -76,11 +80,11 @@ def _table1(rows: Rows) -> str:
                 str(line["not_converged"]),
                 *(_figure(line[name]) for name in ("acceleration", "displacement")),
                 *(_figure(line[name]) for name in ("displacement_centred", "velocity")),
-                f"{line['seconds']:.2f}",
+                *_seconds(line),
             ]
         )
     head = ["system", "noise", "initial state", "exact structure", "not converged"]
-    head += ["MSE a", "MSE x", "MSE x, mean removed", "MSE v", "median s"]
+    head += ["MSE a", "MSE x", "MSE x, mean removed", "MSE v", "median s", "processor s"]
     text = (
         "## Duffing and van der Pol from acceleration alone\n\n"
         "Medians over the seeds; fitted to 0 to 20, free run scored over 0 to 60, accelerations "
@@ -94,17 +98,17 @@ def _beside_published(rows: Rows) -> str:
     same = [row for row in rows if row["integrator"] == "ode45" and "mse" in row]
     lines = []
     for (model, noise), values in PUBLISHED.items():
-        lines.append([f"{model}, published", f"{noise:g}", *map(_figure, values), "–"])
+        lines.append([f"{model}, published", f"{noise:g}", *map(_figure, values), "–", "–"])
     for group in grouped(same).values():
         line = summarise(group)
         figures = [_figure(line[name]) for name in ("acceleration", "displacement", "velocity")]
-        lines.append(["ours", f"{line['noise']:g}", *figures, f"{line['seconds']:.2f}"])
+        lines.append(["ours", f"{line['noise']:g}", *figures, *_seconds(line)])
     if not same:
         return ""
     seconds = summarise(same)["seconds"]
     return (
         "### Beside the published table (records by ode45 at its default tolerances)\n\n"
-        + _table(["model", "noise", "MSE a", "MSE x", "MSE v", "median s"], lines)
+        + _table(["model", "noise", "MSE a", "MSE x", "MSE v", "median s", "processor s"], lines)
         + f"\nThe paper's third stage took {PAPER_SECONDS:g} s: {PAPER_SECONDS / seconds:.0f} "
         "times the median of our whole fits.\n"
     )
@@ -158,7 +162,7 @@ def _laws(rows: Rows) -> str:
                 _of(line["exact"], line["fits"]),
                 _figure(line["law_error"]),
                 str(line["warned"]),
-                f"{line['seconds']:.2f}",
+                *_seconds(line),
             ]
         )
         exact, fits = totals.get(count, (0, 0))
@@ -168,7 +172,9 @@ def _laws(rows: Rows) -> str:
     return (
         "## Ten classical nonlinearities\n\n"
         "The error is that of the acceleration as a function, relative, where the true motion "
-        "went.\n\n" + _table([*head, "median s"], lines) + f"\nExact: {said} amplitudes.\n"
+        "went.\n\n"
+        + _table([*head, "median s", "processor s", "processor s"], lines)
+        + f"\nExact: {said} amplitudes.\n"
     )
 
 
@@ -185,11 +191,11 @@ def _hysteresis(rows: Rows) -> str:
                 _of(line["hidden"], line["fits"]),
                 _figure(line["correlation"]),
                 _figure(line["multiple_correlation"]),
-                f"{line['seconds']:.1f}",
+                *_seconds(line),
             ]
         )
     head = ["system", "noise", "initial state", "exact structure", "hidden state found"]
-    head += ["correlation of z", "with a share of x", "median s"]
+    head += ["correlation of z", "with a share of x", "median s", "processor s"]
     return "## Hysteresis from acceleration alone\n\n" + _table(head, lines)
 
 
@@ -220,10 +226,10 @@ def _masses(rows: Rows) -> str:
                 f"{line['noise']:g}",
                 _of(line["exact"], line["fits"]),
                 _figure(line["displacement"]),
-                f"{line['seconds']:.1f}",
+                *_seconds(line),
             ]
         )
-    head = ["measured", "noise", "exact structure", "MSE x", "median s"]
+    head = ["measured", "noise", "exact structure", "MSE x", "median s", "processor s"]
     return "## Three masses, one cubic spring\n\n" + _table(head, lines)
 
 
@@ -244,6 +250,6 @@ def _networks(rows: Rows, table: Rows) -> str:
         if (line["system"], f"{line['noise']:g}") in shown:
             figures = [_figure(line[name]) for name in ("acceleration", "displacement", "velocity")]
             cells = ["SKANODERegressor", line["system"], f"{line['noise']:g}"]
-            lines.append([*cells, *figures, f"{line['seconds']:.1f}"])
+            lines.append([*cells, *figures, *_seconds(line)])
     head = ["model", "system", "noise", "MSE a", "MSE x", "MSE v", "s"]
     return "## Networks with the same training data\n\n" + _table(head, lines)
