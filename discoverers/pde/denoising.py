@@ -28,6 +28,11 @@ ORDER = 4
 
 STRENGTHS = 10.0 ** np.arange(-3.0, 11.1, 0.5)
 
+SEAM = 3
+SEAM_FACTOR = 1.3
+"""A ring is believed if the squared residuals of this many columns on either side of the ends are,
+in the mean, at most this much larger than those of any equally wide strip inside."""
+
 UNDERSMOOTHING = 10.0
 """The penalty is this much weaker than cross-validation asks for. Its bias, which nothing corrects,
 is then small; the noise that passes is corrected for in the regression."""
@@ -271,7 +276,8 @@ def denoise_field(field: Field, periodic: bool | None, noise_std: Array | None =
     ----------
     field : Field
     periodic : bool or None
-        Whether the positions close to a ring; None compares cross-validation scores of both.
+        Whether the positions close to a ring; None asks what a smoother on a ring leaves at the
+        ends.
     noise_std : ndarray of shape (V,), optional
 
     Returns
@@ -288,12 +294,10 @@ def denoise_field(field: Field, periodic: bool | None, noise_std: Array | None =
     chosen: tuple[FieldSmoother, ...] = ()
     if periodic is not False:
         chosen = smoothers(periodic_basis(len(field.x)))
-    if periodic is not True:
-        bounded = smoothers(bounded_basis(field.x))
-        if not chosen or not _closes(field, chosen, bounded):
-            chosen, periodic = bounded, False
-        else:
-            periodic = True
+        if periodic is None:
+            periodic = _closes(field, chosen)
+    if not periodic:
+        chosen = smoothers(bounded_basis(field.x))
     t = field.t if field.uniform else np.linspace(field.t[0], field.t[-1], len(field.t))
     empty = np.empty(0)
     frame = Denoised(field, bool(periodic), chosen, t, empty, empty)
@@ -301,15 +305,18 @@ def denoise_field(field: Field, periodic: bool | None, noise_std: Array | None =
     return Denoised(field, bool(periodic), chosen, t, data, states)
 
 
-def _closes(
-    field: Field, ring: tuple[FieldSmoother, ...], interval: tuple[FieldSmoother, ...]
-) -> bool:
-    """Whether every state is as smooth across the ends as inside."""
-    floor = (RELATIVE_FLOOR * np.nanstd(field.X, axis=(0, 1))) ** 2
-    return all(
-        closed.gcv <= opened.gcv + small
-        for closed, opened, small in zip(ring, interval, floor, strict=True)
-    )
+def _closes(field: Field, ring: tuple[FieldSmoother, ...]) -> bool:
+    """Whether the smoother on a ring leaves no more across the ends than elsewhere."""
+    for v, smoother in enumerate(ring):
+        values = field.X[:, :, v]
+        left = np.nanmean((values - smoother.smooth(values, 1.0)) ** 2, axis=0)
+        left = np.where(np.isfinite(left), left, np.nanmin(left))
+        near = sum(np.roll(left, shift) for shift in range(-SEAM, SEAM)) / (2 * SEAM)
+        floor = (RELATIVE_FLOOR * np.nanstd(values)) ** 2
+        inside = float(near[2 * SEAM : len(near) - 2 * SEAM].max())
+        if float(near[0]) > SEAM_FACTOR * inside + floor:
+            return False
+    return True
 
 
 START = 24
