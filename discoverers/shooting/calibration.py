@@ -46,10 +46,11 @@ class Calibration:
     paths : tuple of Path
         Without sensitivities.
     normal, covariance : ndarray of shape (P, P)
-        Of the free coefficients, then the free initial states run by run; the covariance is the
-        inverse, for residuals of the given `noise_std`.
-    free_theta : ndarray of bool, shape (K,)
-    free_x0 : ndarray of bool, shape (runs, n_s)
+        Of the free coefficients, then the free initial states run by run (constants, which all
+        runs share, only with the first); the covariance is the inverse, for residuals of the given
+        `noise_std`.
+    unknowns : Unknowns
+        What was estimated, and where it sits in the covariance.
     converged : bool
     n_iterations : int
     message : str
@@ -64,27 +65,35 @@ class Calibration:
     paths: tuple[Path, ...]
     normal: Array
     covariance: Array
-    free_theta: NDArray[np.bool_]
-    free_x0: NDArray[np.bool_]
+    unknowns: Unknowns
     converged: bool
     n_iterations: int
     message: str = ""
 
     @property
+    def free_theta(self) -> NDArray[np.bool_]:
+        """Coefficients that were estimated, (K,)."""
+        return self.unknowns.free_theta
+
+    @property
+    def free_x0(self) -> NDArray[np.bool_]:
+        """Initial states that were estimated, (runs, n_s)."""
+        return self.unknowns.positions >= 0
+
+    @property
     def theta_std(self) -> Array:
         """Standard errors of the coefficients (K,); 0 where fixed."""
-        out = np.zeros(len(self.theta))
-        variance = np.diagonal(self.covariance)[: int(self.free_theta.sum())]
-        out[self.free_theta] = np.sqrt(np.maximum(variance, 0.0))
-        return out
+        return self._errors[0]
 
     @property
     def x0_std(self) -> Array:
         """Standard errors of the initial states (runs, n_s); 0 where known."""
-        out = np.zeros(self.x0.shape)
-        variance = np.diagonal(self.covariance)[int(self.free_theta.sum()) :]
-        out[self.free_x0] = np.sqrt(np.maximum(variance, 0.0))
-        return out
+        return self._errors[1]
+
+    @property
+    def _errors(self) -> tuple[Array, Array]:
+        variance = np.maximum(np.diagonal(self.covariance), 0.0)
+        return self.unknowns.spread(np.sqrt(variance), self.x0.shape)
 
 
 def calibrate(
@@ -215,7 +224,7 @@ def make_problem(
         tuple(records),
         observation,
         np.broadcast_to(np.asarray(noise_std, dtype=np.float64), (len(observation.channels),)),
-        Unknowns(free, start),
+        Unknowns(free, start, model.constant),
         np.zeros(n) if prior_mean is None else np.asarray(prior_mean, dtype=np.float64),
         np.zeros((n, n)) if prior_precision is None else np.asarray(prior_precision, float),
         _substeps(model, theta, x0, records) if substeps is None else (substeps,) * len(records),
@@ -313,7 +322,7 @@ def _report(
         message = "The calibration did not converge; more iterations or fewer terms may help."
     return Calibration(
         theta, x0, cost, rss, observed, paths, matrix, covariance,
-        problem.unknowns.free_theta, problem.unknowns.free_x0, converged, n_iterations, message,
+        problem.unknowns, converged, n_iterations, message,
     )  # fmt: skip
 
 

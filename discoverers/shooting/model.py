@@ -154,6 +154,11 @@ class StateSpaceModel:
                 row[self._index[name]] = factor
         return out
 
+    @cached_property
+    def constant(self) -> NDArray[np.bool_]:
+        """States that no column drives, shape (n_s,): parameters inside of terms."""
+        return np.asarray(~(self.direction != 0.0).any(axis=0))
+
     @property
     def _terms(self) -> list[Term]:
         return list(dict.fromkeys(column.term for column in self.columns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,38 +23,74 @@ Array = NDArray[np.float64]
 class Unknowns:
     """Which coefficients and initial states are estimated, and where they sit in the vector.
 
-    The vector holds the free coefficients, then the free initial states run by run.
+    The vector holds the free coefficients, then the free initial states run by run; constants,
+    which all runs share, only with the first.
+
+    Attributes
+    ----------
+    free_theta : ndarray of bool, shape (K,)
+    free_x0 : ndarray of bool, shape (runs, n_s)
+    constant : ndarray of bool, shape (n_s,), optional
+        States that all runs share: they are free if they are so in the first run. None by default.
     """
 
     free_theta: NDArray[np.bool_]
     free_x0: NDArray[np.bool_]
+    constant: NDArray[np.bool_] | None = None
 
     @property
     def n_theta(self) -> int:
         """Number of free coefficients."""
         return int(self.free_theta.sum())
 
+    @cached_property
+    def positions(self) -> NDArray[np.intp]:
+        """Place of every initial state in the vector, -1 where it is known, (runs, n_s)."""
+        own = self.free_x0.copy()
+        if self.constant is not None:
+            own[1:, self.constant] = False
+        out = np.full(own.shape, -1, dtype=np.intp)
+        out[own] = self.n_theta + np.arange(int(own.sum()))
+        if self.constant is not None:
+            out[1:, self.constant] = out[0, self.constant]
+        return out
+
     @property
     def size(self) -> int:
         """Number of unknowns P."""
-        return self.n_theta + int(self.free_x0.sum())
+        return int(max(self.n_theta, self.positions.max(initial=-1) + 1))
 
     def columns(self, run: int) -> NDArray[np.intp]:
         """Positions, in the vector, of the unknowns that one run depends on."""
-        before = self.n_theta + int(self.free_x0[:run].sum())
-        own = before + np.arange(int(self.free_x0[run].sum()))
-        return np.concatenate([np.arange(self.n_theta), own]).astype(np.intp)
+        own = self.positions[run]
+        return np.concatenate([np.arange(self.n_theta), own[own >= 0]]).astype(np.intp)
+
+    def free_states(self, run: int) -> NDArray[np.bool_]:
+        """Initial states of one run that are estimated, (n_s,)."""
+        return np.asarray(self.positions[run] >= 0)
 
     def pack(self, theta: Array, x0: Array) -> Array:
         """Vector (P,) from coefficients (K,) and initial states (runs, n_s)."""
-        return np.concatenate([theta[self.free_theta], x0[self.free_x0]])
+        out = np.zeros(self.size)
+        out[: self.n_theta] = theta[self.free_theta]
+        free = self.positions >= 0
+        # The first run comes last: constants are taken from it.
+        for places, states, mask in zip(self.positions[::-1], x0[::-1], free[::-1], strict=True):
+            out[places[mask]] = states[mask]
+        return out
 
     def unpack(self, vector: Array, theta: Array, x0: Array) -> tuple[Array, Array]:
         """Coefficients and initial states with the free entries replaced."""
         theta, x0 = theta.copy(), x0.copy()
         theta[self.free_theta] = vector[: self.n_theta]
-        x0[self.free_x0] = vector[self.n_theta :]
+        free = self.positions >= 0
+        x0[free] = vector[self.positions[free]]
         return theta, x0
+
+    def spread(self, values: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Values (P,) by coefficient (K,) and by initial state (runs, n_s), 0 where known."""
+        theta, x0 = np.zeros(len(self.free_theta)), np.zeros(shape)
+        return self.unpack(values, theta, x0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +128,7 @@ class Problem:
                 x0[run],
                 record if window >= len(record) else record.head(window),
                 free_theta=self.unknowns.free_theta if derivatives else None,
-                free_x0=self.unknowns.free_x0[run] if derivatives else None,
+                free_x0=self.unknowns.free_states(run) if derivatives else None,
                 substeps=self.substeps[run],
             )
             for run, record in enumerate(self.records)

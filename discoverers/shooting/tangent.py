@@ -70,24 +70,29 @@ def tangent(
     )
     unknowns = problem.unknowns
     n = unknowns.n_theta
-    gram, moment, energy, rows = np.zeros((n, n)), np.zeros(n), 0.0, 0
     window = sequence_window(records)
-    for record, path in zip(
-        records, problem.paths(at, starts, window, derivatives=True), strict=True
+    parts, targets, measured = [], [], 0
+    for run, (record, path) in enumerate(
+        zip(records, problem.paths(at, starts, window, derivatives=True), strict=True)
     ):
         if not path.complete:
             return None
         residual = problem.whitened(record, path).ravel()
-        slope = problem.jacobian(record, path).reshape(len(residual), -1)
-        if not np.isfinite(slope).all():
-            return None
-        target = residual + slope[:, :n] @ at[unknowns.free_theta]
-        columns, target = _without(slope[:, :n], target, slope[:, n:])
-        gram += columns.T @ columns
-        moment += columns.T @ target
-        energy += float(target @ target)
-        rows += int((~np.isnan(record.y)).sum()) - (slope.shape[1] - n)
-    return NormalEquations(gram, moment, energy, rows)
+        slope = np.zeros((len(residual), unknowns.size))
+        slope[:, unknowns.columns(run)] = problem.jacobian(record, path).reshape(len(residual), -1)
+        parts.append(slope)
+        targets.append(residual + slope[:, :n] @ at[unknowns.free_theta])
+        measured += int((~np.isnan(record.y)).sum())
+    slopes = np.concatenate(parts)
+    if not np.isfinite(slopes).all():
+        return None
+    columns, target = _without(slopes[:, :n], np.concatenate(targets), slopes[:, n:])
+    return NormalEquations(
+        columns.T @ columns,
+        columns.T @ target,
+        float(target @ target),
+        measured - (unknowns.size - n),
+    )
 
 
 def _without(columns: Array, target: Array, nuisance: Array) -> tuple[Array, Array]:

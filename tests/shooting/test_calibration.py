@@ -142,6 +142,28 @@ def test_a_constant_state_is_a_parameter_inside_of_a_term():
     np.testing.assert_allclose([*fit.theta, fit.x0[0, 1]], [-1.2, 0.4, 1.7], rtol=1e-4)
 
 
+def test_runs_share_the_parameters_inside_of_terms():
+    model = StateSpaceModel(["x", "w"], [], [Column("sin(w*x)", {"x": 1.0})])
+    t = np.linspace(0.0, 2.0, 41)
+    runs = []
+    for seed, start in enumerate((0.5, 1.0, -0.8)):
+        exact = solve_ivp(
+            lambda s, y: -1.2 * np.sin(1.7 * y), (0, 2), [start], t_eval=t, rtol=1e-10, atol=1e-12
+        ).y[0]
+        runs.append(Record.make(t, exact + 0.01 * np.random.default_rng(seed).normal(size=41)))
+    observed = Observation.linear(["x"], states=[[1.0, 0.0]])
+    x0 = np.array([[0.5, 1.4], [1.0, 1.4], [-0.8, 1.4]])
+    options = {"free_x0": np.ones((3, 2), dtype=bool)}
+    fit = calibrate(model, [-1.0], x0, runs, observed, [0.01], **options)
+    assert np.ptp(fit.x0[:, 1]) == 0.0
+    assert np.ptp(fit.x0_std[:, 1]) == 0.0
+    assert fit.covariance.shape == (5, 5)
+    assert abs(fit.x0[0, 1] - 1.7) < 4.0 * fit.x0_std[0, 1]
+    assert fit.theta_std[0] == pytest.approx(np.sqrt(fit.covariance[0, 0]))
+    normal = tangent(model, fit.theta, fit.x0, runs, observed, [0.01], **options)
+    np.testing.assert_allclose(normal.covariance([0]), fit.covariance[:1, :1], rtol=1e-3)
+
+
 def test_a_prior_pulls_by_its_precision():
     t = np.linspace(0.0, 1.0, 11)
     model = StateSpaceModel(["x"], [], [Column("1", {"x": 1.0})])
