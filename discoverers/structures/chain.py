@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from .spline_kan import fit_spline_kan
 from .start import Start, guess_states
 
 __all__ = ["ChainStructure"]
+
+UNEXPLAINED = 1.2
+"""Residuals this many times the smoother's noise make a hidden force worth a search."""
 
 Array = NDArray[np.float64]
 
@@ -48,6 +52,14 @@ class ChainStructure(Structure):
         Number of states of each chain: 1 for x' = h(x, u), 2 for a mass, 3 for a jerk.
     n_dof : int, default=1
         Number of chains. Every law may depend on all of their states.
+    hidden : {0, 1, "auto"}, default=0
+        Number of hidden forces with memory (friction, hysteresis), for one mass: 1 looks for one
+        whatever the law without it leaves, "auto" only if it leaves more than noise. It is
+        reported only if the data support it; it comes as the state z after x and v.
+    dynamics : {"spline", "deep", "pykan"}, default="spline"
+        Network of stage 1: splines that are linear in their parameters, trained by Gauss-Newton; a
+        deep spline network in PyTorch; or pykan's, whose own symbolic mode then gives the terms.
+        The latter two take minutes.
 
     Notes
     -----
@@ -74,11 +86,21 @@ class ChainStructure(Structure):
     _parameter_constraints: Mapping[str, list[Any]] = {
         "order": [Interval(Integral, 1, None, closed="left")],
         "n_dof": [Interval(Integral, 1, None, closed="left")],
+        "hidden": [StrOptions({"auto"}), Interval(Integral, 0, 1, closed="both")],
+        "dynamics": [StrOptions({"spline", "deep", "pykan"})],
     }
 
-    def __init__(self, order: int = 2, n_dof: int = 1) -> None:
+    def __init__(
+        self,
+        order: int = 2,
+        n_dof: int = 1,
+        hidden: int | Literal["auto"] = 0,
+        dynamics: Literal["spline", "deep", "pykan"] = "spline",
+    ) -> None:
         self.order = order
         self.n_dof = n_dof
+        self.hidden = hidden
+        self.dynamics = dynamics
 
     def state_names(
         self, channel_names: Sequence[str], input_names: Sequence[str]
@@ -113,7 +135,30 @@ class ChainStructure(Structure):
         return words
 
     def discover(self, data: Data, options: Options) -> StructuralFit:
-        """Find the laws."""
+        """Find the laws.
+
+        Raises
+        ------
+        ValueError
+            If a hidden force is asked for in anything but one chain of order 2.
+        """
+        if self.hidden != 0 and (self.order, self.n_dof) != (2, 1):
+            raise ValueError(
+                f"hidden={self.hidden!r} needs order=2 and n_dof=1, got order={self.order} and "
+                f"n_dof={self.n_dof}; set hidden=0."
+            )
+        plain = self._plain(data, options)
+        if self.hidden == 0 or (self.hidden == "auto" and _explained(plain)):
+            return plain
+        from .hidden import search_hidden
+
+        found = search_hidden(data, options, plain)
+        if found.fit is not None:
+            return found.fit
+        return replace(plain, notes=(*plain.notes, *found.notes))
+
+    def _plain(self, data: Data, options: Options) -> StructuralFit:
+        """Find the laws without hidden states."""
         chain = Chain(self.order, self.n_dof, data.input_names)
         whole = _task(chain, data, options, data.records)
         task = _task(chain, data, options, _heads(data.records))
@@ -128,6 +173,12 @@ class ChainStructure(Structure):
         finished = finish(whole, dictionary, chosen)
         seconds = (learnt - began, extracted - learnt, time.perf_counter() - extracted)
         return report(whole, Stages(start, kan, work, finished, seconds))
+
+
+def _explained(plain: StructuralFit) -> bool:
+    """Whether a law leaves no more than what a smoother takes for noise."""
+    ratio = np.asarray(plain.extras["residual_to_smoother_"])
+    return plain.converged and bool(np.all(ratio <= UNEXPLAINED))
 
 
 def _task(chain: Chain, data: Data, options: Options, records: tuple[Record, ...]) -> ChainTask:

@@ -94,6 +94,9 @@ def report(task: ChainTask, stages: Stages) -> StructuralFit:
         edge_functions=edges,
         x_offset_identifiable=finished.offset_identifiable,
         notes=tuple(writer.notes()),
+        extras={
+            "residual_to_smoother_": noise / np.maximum(stages.start.noise_std, task.floor),
+        },
     )
 
 

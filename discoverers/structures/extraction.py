@@ -33,6 +33,7 @@ from .dictionary import Dictionary
 from .judging import Candidate, Judge, Support, contributions
 from .spline_kan import SplineKAN
 from .start import Start
+from .switching import polish, switches
 
 __all__ = ["Extraction", "extract"]
 
@@ -45,6 +46,9 @@ NEXT_BATCH = 8
 ROUNDS = 8
 FIRST_WINDOW = 40
 DEFAULT_MAX_TERMS = 8
+
+SHARPENED = 2
+SWITCH_SUBSTEPS = 4
 
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
@@ -110,6 +114,23 @@ class Extraction:
             model, theta, x0, self.task.records, self.observation, self.noise_std,
             free_x0=self.task.free_x0, windows=windows, max_iterations=15, substeps=self.substeps,
         )  # fmt: skip
+
+    def sharpen(self) -> None:
+        """Calibrate laws that switch by differences: the best, and simpler ones close to it."""
+        ranked = self.ranked[:FIRST_BATCH]
+        by_size = sorted(ranked, key=lambda one: len(one.support))
+        for one in dict.fromkeys([*ranked[:SHARPENED], *by_size[:SHARPENED]]):
+            columns = [self.dictionary.columns[k] for k in one.support]
+            model = self.dictionary.chain.model(columns)
+            if not switches(model):
+                continue
+            theta = np.concatenate([np.ones(model.n_columns - len(columns)), one.coef])
+            fit = calibrate(
+                model, theta, one.x0, self.task.records, self.observation, self.noise_std,
+                free_x0=self.task.free_x0, max_iterations=2, substeps=SWITCH_SUBSTEPS,
+            )  # fmt: skip
+            fit = polish(self.task, model, fit, self.observation, self.noise_std, SWITCH_SUBSTEPS)
+            self.pool[one.support] = self._candidate(one.support, model, fit)
 
     def _candidate(self, support: Support, model: StateSpaceModel, best: Calibration) -> Candidate:
         dictionary, skip = self.dictionary, model.n_columns - len(support)
@@ -274,6 +295,7 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         work.noise_std = np.maximum(guess.noise_std, task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
+    work.sharpen()
     return work
 
 
