@@ -129,6 +129,18 @@ class SKANODERegressor(BaseDiscoverer):
     ----------
     Liu, Pantazis, Lai, Chatzi: Structured Kolmogorov-Arnold neural ODEs for interpretable learning
     and symbolic discovery of nonlinear dynamics, 2025.
+
+    Examples
+    --------
+    >>> from discoverers import SKANODERegressor
+    >>> from discoverers.datasets import duffing_forced, observe
+    >>> record = observe(duffing_forced(), "acceleration").training()  # a mass at rest, shaken
+    >>> model = SKANODERegressor(initial_state="rest").fit(record.t, record.y, u=record.u)
+    >>> model.equations_.round(3)
+    x' = v
+    v' = 1.0 u0 - 1.5 x - 0.1 v - 10.0 x^3
+    >>> bool(abs(model.states_["x"] - record.states[:, 0]).max() < 1e-4)
+    True
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

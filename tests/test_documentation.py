@@ -60,7 +60,7 @@ def sections(docstring):
     """Split a numpydoc docstring into its sections, by title."""
     lines = inspect.cleandoc(docstring or "").splitlines()
     found, title = {}, ""
-    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+    for line, below in zip(lines, [*lines[1:], ""], strict=False):
         if line and below and set(below) == {"-"} and len(below) >= 3 and line[0] != " ":
             title = line
             found[title] = []

@@ -115,6 +115,7 @@ class Data:
 
 
 def _no_progress(name: str, maximum: int) -> Iterator[int]:
+    """Count without telling anybody."""
     yield from range(maximum)
 
 
