@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from discoverers.exceptions import MisfitWarning
 
 from .base import Data, Note, Options, StructuralFit
-from .hidden_judging import Verdict, explains, judge, law_and_rate
+from .hidden_judging import SPLINES_EXPLAIN, Verdict, explains, judge, law_and_rate
 from .hidden_rates import linear_gauge
 from .hidden_report import HiddenStages, report_hidden
 from .hidden_search import Candidate, Search
@@ -34,7 +34,11 @@ Array = NDArray[np.float64]
 FEW_TERMS = 7
 """A law without hidden force that explains the data with no more terms than this is the answer."""
 
-DESCENTS = 3
+STATIC_ROUNDS = 2
+LONG_ROUNDS = 4
+"""Rounds of improving a law without hidden force that was looked for before, and that was not."""
+
+DESCENTS = 2
 """Candidates that are improved, until one explains the data."""
 
 
@@ -88,7 +92,8 @@ def search_hidden(
     if linear is None:
         return HiddenSearch(None)
     known = _from_fit(task, plain, static)
-    best = plain.descend(min([linear, *known], key=lambda one: one.score))
+    first = min([linear, *known], key=lambda one: one.score)
+    best = plain.descend(first, STATIC_ROUNDS if known else LONG_ROUNDS)
     if explains(best.cost, task.n_rows):
         return HiddenSearch(None)
     scales = _scales(task, plain, best)
@@ -98,11 +103,13 @@ def search_hidden(
     splines = spline_law(best, plain, np.concatenate(plain.states(best)), task.names[:2])
     if explains(longest.cost, task.n_rows) and len(longest.support) <= FEW_TERMS:
         return HiddenSearch(None, (_short_library(task, longer, longest),))
+    if explains(splines.cost, task.n_rows):
+        return HiddenSearch(None, (_unexplained(Verdict((SPLINES_EXPLAIN,))),))
     search = task.hidden_search(linear, _scales(task, plain, linear))
     found = _hidden_law(task, search, plain, linear)
     if found is None:
         return HiddenSearch(None, (_unexplained(Verdict(("no rate could be calibrated",))),))
-    verdict = judge(task, search, found, (best, longest), splines)
+    verdict = judge(task, search, found, (best, longest))
     if not verdict.accepted:
         if explains(longest.cost, task.n_rows):
             return HiddenSearch(None, (_short_library(task, longer, longest),))
@@ -167,7 +174,7 @@ def _extended(search: Search, starts: list[Candidate]) -> Candidate:
         theta = np.zeros(len(search.charges))
         theta[: len(start.theta)] = start.theta
         found.append(search.calibrated(start.support, theta, start.x0))
-    return search.descend(min(found, key=lambda one: one.score))
+    return search.descend(min(found, key=lambda one: one.score), STATIC_ROUNDS)
 
 
 def _hidden_law(

@@ -9,10 +9,9 @@ import sympy
 from numpy.typing import NDArray
 
 from .hidden_search import Candidate, Search
-from .hidden_static import SplineLaw
 from .hidden_task import HiddenTask
 
-__all__ = ["Verdict", "explains", "fading_rate", "judge", "law_and_rate", "noise_limit"]
+__all__ = ["SPLINES_EXPLAIN", "Verdict", "explains", "fading_rate", "judge", "law_and_rate", "noise_limit"]
 
 Array = NDArray[np.float64]
 
@@ -23,6 +22,9 @@ MOST_RATE_TERMS = 4
 
 FASTEST = 0.5
 """Of the sampling rate: a hidden state that forgets faster is a static law in disguise."""
+
+
+SPLINES_EXPLAIN = "splines of position and velocity explain the data without memory"
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,8 @@ def judge(
     search: Search,
     candidate: Candidate,
     statics: tuple[Candidate, ...],
-    splines: SplineLaw,
 ) -> Verdict:
-    """Hold a hidden force against what the library, a longer one, and splines explain without."""
+    """Hold a hidden force against what the library and a longer one explain without."""
     reasons = []
     n = task.n_rows
     _, rate = law_and_rate(task, search, candidate)
@@ -98,8 +99,6 @@ def judge(
     best = min((one.score for one in statics), default=np.inf)
     if candidate.score > best - GAIN:
         reasons.append("a law without hidden force is as good by the criterion")
-    if explains(splines.cost, n):
-        reasons.append("splines of position and velocity explain the data as well")
     if len(rate) > MOST_RATE_TERMS:
         reasons.append(f"its rate needs {len(rate)} terms")
     if not any(task.symbols[2] in term.free_symbols for term in rate):

@@ -27,13 +27,17 @@ Array = NDArray[np.float64]
 Support = tuple[int, ...]
 
 MAX_ITERATIONS = 25
+WARM_ITERATIONS = 12
 MOST_TERMS = 12
-ROUNDS = 8
+ROUNDS = 6
 BATCH = 8
 MAX_SUBSTEPS = 16
 
 STEP_SHARE = 0.1
 """Errors of integration below this share of the noise are not looked after."""
+
+STALLED = 50.0
+"""Of the score: a calibration that stopped early goes on if it is no further from the best."""
 
 IMPROVEMENT = 0.5
 """Of the score: less is a draw, and a draw does not lead to another round."""
@@ -169,7 +173,7 @@ class Search:
                 setting.noise_std,
                 free_x0=setting.free_x0,
                 windows=max(setting.window, 3 * len(chosen)) if grow else None,
-                max_iterations=MAX_ITERATIONS,
+                max_iterations=MAX_ITERATIONS if grow else WARM_ITERATIONS,
                 substeps=self.substeps,
             )
 
@@ -207,14 +211,22 @@ class Search:
             theta = np.zeros(len(self.charges))
             theta[list(support)] = normal.solve(support)
             made = self.calibrated(support, theta, around.x0)
-            if not (made.converged and made.score <= around.score):
+            if self._suspicious(made, around):
                 # The step to the quadratic's minimum may have been too long.
                 near = np.zeros(len(self.charges))
                 near[list(support)] = around.theta[list(support)]
                 made = self.calibrated(support, near, around.x0)
+            if not made.converged and made.score < best.score + STALLED:
+                made = self.calibrated(support, made.theta, made.x0)
             if made.score < best.score:
                 best = made
         return best
+
+    @staticmethod
+    def _suspicious(made: Candidate, around: Candidate) -> bool:
+        """Whether a calibration cannot be the minimum: a larger law that explains less."""
+        nested = set(around.support) <= set(made.support)
+        return not np.isfinite(made.cost) or (nested and made.cost > around.cost)
 
     def _promising(
         self, normal: NormalEquations, around: Candidate, count: int

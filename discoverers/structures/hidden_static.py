@@ -20,10 +20,12 @@ __all__ = ["SplineLaw", "further_terms", "spline_law"]
 Array = NDArray[np.float64]
 
 N_BASIS = 9
+SPLINE_ITERATIONS = 25
+
 MARGIN = 0.15
 """Share of a variable's range by which the splines' grid reaches beyond it."""
 
-RIDGE = 1e-6
+RIDGE = 1e-5
 """Of the splines' largest curvature: directions without data stay where they began."""
 
 SWITCHES = (0.03, 0.1, 0.3)
@@ -131,8 +133,7 @@ def spline_law(
             free_x0=setting.free_x0,
             prior_mean=theta,
             prior_precision=strength * np.diag(relative**2),
-            windows=setting.window,
-            max_iterations=30,
+            max_iterations=SPLINE_ITERATIONS,
             substeps=search.substeps,
         )
     cost = float((fit.rss / setting.noise_std**2).sum()) if np.isfinite(fit.cost) else np.inf
