@@ -35,7 +35,7 @@ _LAWS: Mapping[str, tuple[sympy.Expr, Mapping[str, float]]] = MappingProxyType(
         "tanh": (-_C * _V - _E * sympy.tanh(_X), {"c": 0.2, "e": 3.0}),
         "coulomb": (
             -_K * _X - _C * _V - _E * sympy.sign(_V),
-            {"k": 2.0, "c": 0.1, "e": 0.5},
+            {"k": 2.0, "c": 0.1, "e": 0.3},
         ),
         "clearance": (
             -_K * _X - _C * _V - _CLEARANCE,
@@ -82,8 +82,8 @@ def nonlinear_oscillator(law: str, *, amplitude: float = 1.0, **parameters: floa
     Examples
     --------
     >>> from discoverers.datasets import nonlinear_oscillator
-    >>> nonlinear_oscillator("coulomb", e=0.3).equations["v"]
-    u - 0.1*v - 2.0*x - 0.3*sign(v)
+    >>> nonlinear_oscillator("coulomb", e=0.5).equations["v"]
+    u - 0.1*v - 2.0*x - 0.5*sign(v)
     """
     if law not in _LAWS:
         raise ValueError(f"law={law!r} is not known; use one of {', '.join(NONLINEARITIES)}")
