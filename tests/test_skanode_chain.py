@@ -101,3 +101,13 @@ def test_pictures_of_learned_functions(model):
     learned, law = (line.get_xydata() for line in drawn[:2])
     span = np.ptp(learned[:, 1])
     assert np.abs(learned[:, 1] - law[:, 1]).max() < 0.05 * span
+
+
+@pytest.mark.parametrize("library", ["poly1", "poly2"])
+def test_noise_has_an_answer_that_scores_finite(library):
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SKANODERegressor(library=library).fit(TRAIN.t, rng.normal(size=TRAIN.t.size))
+        assert np.isfinite(model.coef_).all()
+        assert model.score([TRAIN.t[:60]], [rng.normal(size=60)]) < 0.5

@@ -307,7 +307,8 @@ def score_subsets(
     others = [k for k in range(normal.n_columns) if not required[k] and normal.gram[k, k] > 0.0]
     scores: dict[Support, float] = {}
     exhausted = 0
-    for size in range(1, min(max_terms - len(always), LARGEST_EXHAUSTIVE) + 1):
+    largest = min(max_terms - len(always), len(others), LARGEST_EXHAUSTIVE)
+    for size in range(1, largest + 1):
         if comb(len(others), size) > EXHAUSTIVE:
             break
         chosen = np.array(list(combinations(others, size)), dtype=np.intp)
