@@ -24,7 +24,7 @@ from .hidden_rates import linear_gauge
 from .hidden_report import HiddenStages, report_hidden
 from .hidden_search import Candidate, Search
 from .hidden_start import Scales, first_candidates
-from .hidden_static import SplineLaw, further_terms, spline_law
+from .hidden_static import further_terms, spline_law
 from .hidden_task import HiddenTask
 
 __all__ = ["HiddenSearch", "discover_hidden", "search_hidden"]
@@ -138,9 +138,7 @@ def _linear_law(task: HiddenTask, search: Search) -> Candidate | None:
     return found if np.isfinite(found.score) else None
 
 
-def _from_fit(
-    task: HiddenTask, search: Search, static: StructuralFit | None
-) -> list[Candidate]:
+def _from_fit(task: HiddenTask, search: Search, static: StructuralFit | None) -> list[Candidate]:
     """The law found elsewhere, calibrated here."""
     if static is None:
         return []
@@ -157,9 +155,7 @@ def _from_fit(
 def _scales(task: HiddenTask, search: Search, candidate: Candidate) -> Scales:
     states = np.concatenate(search.states(candidate))
     u = np.concatenate([record.u for record in task.records])
-    full = search.model.fixed_theta.copy()
-    full[search.model.free] = candidate.theta
-    rates = search.model.rates(states, u, full)
+    rates = search.model.rates(states, u, search.full(candidate.theta))
     x, v, a = states[:, 0].std(), states[:, 1].std(), rates[:, 1].std()
     terms = [column.expr for column in search.model.columns if column.value is None]
     spring = [k for k, term in enumerate(terms) if term == task.symbols[0]]

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from .hidden_search import Candidate, Search
 from .hidden_task import HiddenTask
 
-__all__ = ["SPLINES_EXPLAIN", "Verdict", "explains", "fading_rate", "judge", "law_and_rate", "noise_limit"]
+__all__ = [
+    "SPLINES_EXPLAIN",
+    "Verdict",
+    "explains",
+    "fading_rate",
+    "judge",
+    "law_and_rate",
+    "noise_limit",
+]
 
 Array = NDArray[np.float64]
 
@@ -66,9 +74,7 @@ def law_and_rate(
     return law, rate
 
 
-def fading_rate(
-    task: HiddenTask, search: Search, candidate: Candidate
-) -> tuple[float, float]:
+def fading_rate(task: HiddenTask, search: Search, candidate: Candidate) -> tuple[float, float]:
     """Root mean square of |dz'/dz| along the fitted states, and the sampling rate."""
     _, rate = law_and_rate(task, search, candidate)
     real = [sympy.Symbol(name, real=True) for name in task.names]

@@ -134,6 +134,12 @@ class Search:
             return np.inf
         return float(deviance(cost, self.setting.n_rows) + self.charges[list(support)].sum())
 
+    def full(self, theta: Array) -> Array:
+        """Coefficients of all columns (K,) from those of the free ones (F,)."""
+        out = self.model.fixed_theta.copy()
+        out[self._places] = theta
+        return out
+
     def calibrated(
         self, support: Sequence[int], theta: Array, x0: Array | None = None, *, grow: bool = False
     ) -> Candidate:
@@ -160,8 +166,7 @@ class Search:
     ) -> Calibration:
         fixed = np.flatnonzero(~self.model.free)
         columns = np.sort(np.concatenate([fixed, self._places[list(chosen)]])).astype(int)
-        full = self.model.fixed_theta.copy()
-        full[self._places] = theta
+        full = self.full(theta)
         setting = self.setting
         with np.errstate(all="ignore"):
             return calibrate(
@@ -183,8 +188,7 @@ class Search:
 
     def quadratic(self, around: Candidate) -> NormalEquations | None:
         """What the cost looks like around a candidate, in all coefficients."""
-        full = self.model.fixed_theta.copy()
-        full[self._places] = around.theta
+        full = self.full(around.theta)
         setting = self.setting
         with np.errstate(all="ignore"):
             return tangent(
@@ -228,9 +232,7 @@ class Search:
         nested = set(around.support) <= set(made.support)
         return not np.isfinite(made.cost) or (nested and made.cost > around.cost)
 
-    def _promising(
-        self, normal: NormalEquations, around: Candidate, count: int
-    ) -> list[Support]:
+    def _promising(self, normal: NormalEquations, around: Candidate, count: int) -> list[Support]:
         result = search_subsets(
             normal,
             _Charges(self.charges),
@@ -268,8 +270,7 @@ class Search:
 
     def states(self, candidate: Candidate) -> list[Array]:
         """States along the records, (n, n_s) each."""
-        full = self.model.fixed_theta.copy()
-        full[self._places] = candidate.theta
+        full = self.full(candidate.theta)
         return [
             integrate(self.model, full, start, record, substeps=self.substeps).X
             for start, record in zip(candidate.x0, self.setting.records, strict=True)
@@ -277,8 +278,7 @@ class Search:
 
     def needed_substeps(self, around: Candidate) -> int:
         """Substeps at which halving the steps changes the prediction by little of the noise."""
-        full = self.model.fixed_theta.copy()
-        full[self._places] = around.theta
+        full = self.full(around.theta)
         needed = self.substeps
         setting = self.setting
         for start, record in zip(around.x0, setting.records, strict=True):

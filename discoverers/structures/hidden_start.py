@@ -29,7 +29,7 @@ DISSIPATIONS = (0.3, 1.5)
 """First dissipation of the hidden force, per unit of time or path."""
 
 ENOUGH = 1.5
-"""Mean squared residual, in units of the noise's, of a first candidate that ends the first round."""
+"""Mean squared residual, in units of the noise's, of a first candidate that needs no others."""
 
 FIRST_RATES = (
     ("z",),

@@ -1,4 +1,4 @@
-"""Laws without hidden state that a hidden one has to beat: the library's, a longer one's, splines."""
+"""Laws without memory that a hidden force has to beat: a longer library's, and splines."""
 
 from __future__ import annotations
 
@@ -105,21 +105,15 @@ def spline_law(
         grid = (float(lower - margin), float(upper + margin))
         # The last function of the second variable is the constant once more.
         count = N_BASIS - place
-        columns += [
-            Column(Spline(name, *grid, N_BASIS, k), {names[1]: 1.0}) for k in range(count)
-        ]
+        columns += [Column(Spline(name, *grid, N_BASIS, k), {names[1]: 1.0}) for k in range(count)]
         values.append(spline_values(states[:, place], *grid, N_BASIS)[:, :count])
     design = np.concatenate(values, axis=1)
-    target = search.model.rates(
-        states, u, np.where(search.model.free, _full(search, around.theta), search.model.fixed_theta)
-    )[:, 1]
+    target = search.model.rates(states, u, search.full(around.theta))[:, 1]
     size = np.maximum(np.sqrt((design**2).mean(axis=0)), 1e-12)
     scaled = design / size
     weight = scaled.T @ scaled / len(design) + 1e-8 * np.eye(len(size))
     theta = np.linalg.solve(weight, scaled.T @ target / len(design)) / size
-    model = StateSpaceModel(
-        names, inputs, [Column(names[1], {names[0]: 1.0}, value=1.0), *columns]
-    )
+    model = StateSpaceModel(names, inputs, [Column(names[1], {names[0]: 1.0}, value=1.0), *columns])
     strength = RIDGE * len(design) * float(np.mean(target**2 / setting.noise_std.min() ** 2))
     relative = size / max(float(np.std(target)), 1e-300)
     with np.errstate(all="ignore"):
@@ -138,9 +132,3 @@ def spline_law(
         )
     cost = float((fit.rss / setting.noise_std**2).sum()) if np.isfinite(fit.cost) else np.inf
     return SplineLaw(cost, len(columns))
-
-
-def _full(search: Search, theta: Array) -> Array:
-    out = np.zeros(search.model.n_columns)
-    out[search.model.free] = theta
-    return out

@@ -117,9 +117,7 @@ class HiddenTask:
     @cached_property
     def rates(self) -> tuple[RateTerm, ...]:
         """Candidates of the hidden force's rate."""
-        return tuple(
-            term for term in rate_terms(*self.names) if not (self.odd and term.even)
-        )
+        return tuple(term for term in rate_terms(*self.names) if not (self.odd and term.even))
 
     @cached_property
     def n_rows(self) -> int:
@@ -137,15 +135,12 @@ class HiddenTask:
         x, v, _ = self.names
         columns = [Column(v, {x: 1.0}, value=1.0)]
         columns += [
-            Column(term, {v: 1.0}, value=value)
-            for term, value in zip(terms, values, strict=True)
+            Column(term, {v: 1.0}, value=value) for term, value in zip(terms, values, strict=True)
         ]
         columns += [Column(term, {v: 1.0}) for term in further]
         free = [k for k, value in enumerate(values) if value is None]
         added = np.array([term_weight(term) for term in further])
-        charges = self.charge(
-            np.concatenate([weights[free], added]), len(free) + len(further)
-        )
+        charges = self.charge(np.concatenate([weights[free], added]), len(free) + len(further))
         locked = tuple(place for place, k in enumerate(free) if required[k])
         charges[list(locked)] = 0.0
         model = StateSpaceModel((x, v), self.data.input_names, columns)
@@ -162,8 +157,7 @@ class HiddenTask:
         x, v, z = self.names
         columns = [Column(v, {x: 1.0}, value=1.0), Column(z, {v: -1.0}, value=1.0)]
         columns += [
-            Column(term, {v: 1.0}, value=value)
-            for term, value in zip(terms, values, strict=True)
+            Column(term, {v: 1.0}, value=value) for term, value in zip(terms, values, strict=True)
         ]
         columns += [Column(term.expr, {z: 1.0}) for term in self.rates]
         free = [k for k, value in enumerate(values) if value is None]
