@@ -77,6 +77,7 @@ class Exports:
             raise ValueError(f"level must be between 0 and 1, got {level!r}.")
         rows, columns = np.nonzero(self.coef_)
         values, errors = self.coef_[rows, columns], self.coef_std_[rows, columns]
+        errors = np.abs(errors)  # no negative zeros in the table
         half = float(norm.ppf(0.5 + 0.5 * level)) * errors
         return pd.DataFrame(
             {

@@ -45,11 +45,12 @@ class SKANODERegressor(BaseDiscoverer):
 
     Parameters
     ----------
-    structure : {"chain", "modal"} or Structure, default="chain"
+    structure : {"chain", "elements", "modal"} or Structure, default="chain"
         What is known beforehand. "chain" is ``ChainStructure()``: x' = v, v' = h(x, v, u) with an
-        unknown law h. "modal" is ``ModalStructure()``: modes of vibration, as many as the data
-        support. Pass a `Structure` of `discoverers.structures` for other orders, several masses
-        and the like.
+        unknown law h. "elements" is ``ElementStructure()``: masses that unknown springs, dampers
+        and the like may join. "modal" is ``ModalStructure()``: modes of vibration, as many as the
+        data support. Pass a `Structure` of `discoverers.structures` for other orders, hidden
+        forces and whatever else they offer.
     observe : str, sequence, mapping, array-like or callable, default="acceleration"
         What the columns of y measure. "acceleration", "velocity" or "position", one column per
         degree of freedom; or one text per column, in a sequence or by name of the column: such a

@@ -21,15 +21,22 @@ from discoverers.structures.base import (
 if TYPE_CHECKING:
     from discoverers.structures.chain import ChainStructure
     from discoverers.structures.edges import EdgeFunction
+    from discoverers.structures.elements import ElementStructure
     from discoverers.structures.modal import ModalStructure
 
-_HOMES = {"ChainStructure": "chain", "EdgeFunction": "edges", "ModalStructure": "modal"}
+_HOMES = {
+    "ChainStructure": "chain",
+    "EdgeFunction": "edges",
+    "ElementStructure": "elements",
+    "ModalStructure": "modal",
+}
 
 __all__ = [
     "ChainStructure",
     "Channel",
     "Data",
     "EdgeFunction",
+    "ElementStructure",
     "ModalStructure",
     "Note",
     "Options",

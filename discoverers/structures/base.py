@@ -37,6 +37,7 @@ Measure = Callable[[Array, Array, Array], Any]
 
 STRUCTURES = {
     "chain": ("chain", "ChainStructure"),
+    "elements": ("elements", "ElementStructure"),
     "modal": ("modal", "ModalStructure"),
 }
 """Module and class of each structure that has a short name."""
