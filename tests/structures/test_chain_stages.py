@@ -1,0 +1,230 @@
+"""The stages of a chain's discovery one by one, against closed forms."""
+
+import numpy as np
+import pytest
+import sympy
+from numpy.testing import assert_allclose
+
+from discoverers.shooting import Observation, calibrate
+from discoverers.sparse import NormalEquations
+from discoverers.structures import Channel, Data, Options
+from discoverers.structures.chain import _task
+from discoverers.structures.chain_model import Chain, enough_substeps
+from discoverers.structures.dictionary import make_dictionary, term_weight
+from discoverers.structures.drift import remove_drift
+from discoverers.structures.edges import EdgeFunction
+from discoverers.structures.extraction import score_subsets
+from discoverers.structures.judging import contributions
+from discoverers.structures.spline_kan import fit_spline_kan
+from discoverers.structures.start import guess_states
+from discoverers.structures.switching import polish, switches
+
+from .chain_systems import REST, UNKNOWN, data, duffing, force, oscillator
+
+T = np.arange(0.0, 12.0, 0.1)
+CHAIN = Chain(2, 1, ("u",))
+
+
+def task_of(given: Data):
+    chain = Chain(2, 1, given.input_names)
+    return _task(chain, given, Options(), given.records)
+
+
+# --- start
+
+
+@pytest.mark.parametrize("seen", ["position", "velocity", "both", "function"])
+def test_states_are_guessed_from_whatever_is_measured(seen):
+    x, v, a = np.sin(2.0 * T), 2.0 * np.cos(2.0 * T), -4.0 * np.sin(2.0 * T)
+    channels = {
+        "position": (Channel("p", states={"x": 1.0}),),
+        "velocity": (Channel("w", states={"v": 1.0}),),
+        "both": (Channel("p", states={"x": 2.0}), Channel("a", rates={"v": 1.0})),
+        "function": (Channel("f"),),
+    }[seen]
+    columns = {
+        "position": x[:, None], "velocity": v[:, None], "both": np.c_[2.0 * x, a],
+        "function": (x + 0.2 * x**3)[:, None],
+    }[seen]  # fmt: skip
+    given = data(T, columns, None, UNKNOWN, channels)
+    if seen == "function":
+        given = Data(
+            given.records, channels, (), UNKNOWN, None, lambda X, F, U: X[:, 0] + 0.2 * X[:, 0] ** 3
+        )
+    start = guess_states(task_of(given))
+    inner = slice(5, -5)
+    if seen != "velocity":
+        assert_allclose(start.states[0][inner, 0], x[inner], atol=0.02)
+    assert_allclose(start.states[0][inner, 1], v[inner], atol=0.05)
+    assert_allclose(start.rates[0][inner, 1], a[inner], atol=0.3)
+
+
+def test_a_known_start_is_kept_and_integrated():
+    given = data(T, -4.0 * np.sin(2.0 * T), None, np.array([[0.0, 2.0]]))
+    start = guess_states(task_of(given))
+    assert_allclose(start.states[0][:, 0], np.sin(2.0 * T), atol=2e-3)
+    assert_allclose(start.states[0][0], [0.0, 2.0], atol=1e-9)
+
+
+def test_drift_is_found_as_what_a_law_does_not_explain():
+    x, v, a = np.sin(2.0 * T), 2.0 * np.cos(2.0 * T), -4.0 * np.sin(2.0 * T)
+    task = task_of(data(T, a, None, UNKNOWN))
+    drifting = np.c_[x + 0.05 * (T - 6.0), v + 0.05]
+
+    def residual(states):
+        columns = np.c_[np.ones(len(T)), states[0]]
+        return a - columns @ np.linalg.lstsq(columns, a, rcond=None)[0]
+
+    (found,) = remove_drift(task, [drifting], residual)
+    away = found - np.c_[x, v]
+    assert np.ptp(away[:, 0]) < 1e-3 * np.ptp(0.05 * T)
+    assert_allclose(away[:, 1], 0.0, atol=1e-4)
+
+
+# --- network
+
+
+@pytest.fixture(scope="module")
+def network():
+    t = np.arange(0.0, 20.05, 0.1)
+    states, a = oscillator(duffing, t)
+    task = _task(CHAIN, data(t, a, force(t), REST), Options(), data(t, a, force(t), REST).records)
+    return task, fit_spline_kan(task, guess_states(task)), states
+
+
+def test_the_network_follows_clean_data_to_its_end(network):
+    _, kan, states = network
+    path = kan.calibration.paths[0]
+    assert np.mean((path.X[:, 0] - states[:, 0]) ** 2) < 1e-8
+    model = kan.chain.model(kan.columns)
+    x, v = 0.4 * np.cos(np.arange(20.0)), 0.5 * np.sin(np.arange(20.0))
+    u = np.linspace(-1.0, 1.0, 20)
+    learnt = model.rates(np.c_[x, v], u[:, None], kan.calibration.theta)[:, 1]
+    assert_allclose(learnt, duffing(x, v, u), atol=0.05)
+
+
+def test_counting_from_elsewhere_changes_names_of_points_only(network):
+    _, kan, _ = network
+    moved = kan.shifted(np.array([0.3]))
+    here, there = kan.chain.model(kan.columns), kan.chain.model(moved.columns)
+    X, u = np.array([[0.2, -0.1], [0.5, 0.7]]), np.array([[0.3], [-1.0]])
+    theta = kan.calibration.theta
+    assert_allclose(there.rates(X - [0.3, 0.0], u, theta), here.rates(X, u, theta), atol=1e-10)
+    assert_allclose(kan.equilibrium(), [0.0], atol=2e-3)
+    assert_allclose(moved.equilibrium() + 0.3, kan.equilibrium(), atol=0.02)
+
+
+# --- dictionary and judging
+
+
+def test_default_terms_and_their_weights():
+    dictionary = make_dictionary(CHAIN, Options())
+    assert len(dictionary) == len(set(dictionary.terms)) == 19
+    x, v = sympy.symbols("x v")
+    assert {x * sympy.Abs(x), v * sympy.Abs(v), sympy.sign(v), x * v**2} <= set(dictionary.terms)
+    assert term_weight(sympy.Symbol("x1") - sympy.Symbol("x2")) == 1.2
+    charges = dictionary.charges(200, 1.0)
+    assert_allclose(charges[dictionary.terms.index(x)], np.log(200) + 2.0 * np.log(19))
+    assert charges[dictionary.terms.index(x * v**2)] == pytest.approx(1.4 * charges.min())
+
+
+def test_restrictions_shape_the_dictionary():
+    x, v = sympy.symbols("x v")
+    odd = make_dictionary(CHAIN, Options(parity="odd"))
+    for term in odd.terms:
+        flipped = term.subs({s: -s for s in term.free_symbols}, simultaneous=True)
+        assert sympy.simplify(flipped + term) == 0
+    some = make_dictionary(CHAIN, Options(required={x**5: None}, forbidden=frozenset({x * v})))
+    assert some.required[some.terms.index(x**5)]
+    assert some.required.sum() == 1
+    assert x * v not in some.terms
+    both = make_dictionary(Chain(2, 2, ()), Options(library="poly1"))
+    assert both.laws.count(0) == both.laws.count(1) == 5
+    with pytest.raises(ValueError, match="No candidate term is left"):
+        make_dictionary(CHAIN, Options(library="poly1", forbidden=frozenset(
+            {sympy.Integer(1), x, v, sympy.Symbol("u")}
+        )))  # fmt: skip
+
+
+def test_subsets_hold_what_is_required_and_the_best_comes_first():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(100, 8))
+    target = 3.0 * columns[:, 1] - 2.0 * columns[:, 5] + 0.1 * rng.normal(size=100)
+    normal = NormalEquations.from_rows(columns / 0.1, target / 0.1)
+    required = np.zeros(8, dtype=bool)
+    scores = score_subsets(normal, np.full(8, 10.0), required, 4)
+    assert min(scores, key=scores.__getitem__) == (1, 5)
+    required[3] = True
+    scores = score_subsets(normal, np.full(8, 10.0), required, 4)
+    assert all(3 in support for support in scores)
+    assert min(scores, key=scores.__getitem__) == (1, 3, 5)
+
+
+def test_terms_that_cancel_cost_and_small_ones_show():
+    x = np.linspace(-1.0, 1.0, 101)
+    law = np.zeros(2, dtype=int)
+    share, cost = contributions([np.c_[x, x + 1e-3 * x**3]], np.array([-100.0, 101.0]), law)
+    assert cost > 4.0 * np.log(90.0)
+    share, cost = contributions([np.c_[x, np.cos(x)]], np.array([1.0, 1e-4]), law)
+    assert (share < 1e-3, cost) == (True, 0.0)
+
+
+# --- laws that switch
+
+
+def test_friction_is_calibrated_through_its_switches():
+    def law(x, v, u):
+        return -4.0 * x - 0.4 * np.sign(v) + u
+
+    t = np.arange(0.0, 12.0, 0.1)
+    push = 3.0 * np.sin(1.7 * t)
+    fine = np.linspace(0.0, t[-1], 20 * (len(t) - 1) * 20 + 1)
+    state = np.array([0.0, 1.0])
+    rows, h = [state], fine[1]
+    for s in fine[:-1]:
+        # Small steps stand in for events: the switch is met to within 5e-3 of a sample.
+        def rate(y, at):
+            return np.array([y[1], law(y[0], y[1], 3.0 * np.sin(1.7 * at))])
+
+        k1 = rate(state, s)
+        k2 = rate(state + 0.5 * h * k1, s + 0.5 * h)
+        state = state + h * k2
+        rows.append(state)
+    X = np.array(rows)[:: 20 * 20]
+    a = law(X[:, 0], X[:, 1], push)
+    dictionary = make_dictionary(CHAIN, Options())
+    x, v, u = sympy.symbols("x v u")
+    places = [dictionary.terms.index(term) for term in (x, sympy.sign(v), u)]
+    model = CHAIN.model([dictionary.columns[k] for k in places])
+    assert switches(model)
+    task = task_of(data(t, a, push, np.array([[0.0, 1.0]]), noise=0.01))
+    observation = Observation.acceleration(model, ("v",))
+    start = np.array([1.0, -3.9, -0.35, 1.0])
+    fit = calibrate(model, start, [0.0, 1.0], task.records, observation, [0.01], substeps=8)
+    better = polish(task, model, fit, observation, np.array([0.01]), 8)
+    assert better.cost <= fit.cost * (1.0 + 1e-9)
+    assert_allclose(better.theta[1:], [-4.0, -0.4, 1.0], rtol=0.02)
+
+
+def test_switching_laws_stop_at_the_most_substeps():
+    model = CHAIN.model(
+        [make_dictionary(CHAIN, Options(library="auto")).columns[k] for k in (0, 1)]
+    )
+    given = data(T, T, force(T), REST)
+    theta = np.array([1.0, 0.0, -4.0])
+    assert enough_substeps(model, theta, np.array([[1.0, 0.0]]), given.records, 1e-12, 4) == 4
+    assert enough_substeps(model, theta, np.array([[1.0, 0.0]]), given.records, 0.1, 4) == 1
+
+
+# --- edges
+
+
+def test_edge_functions_interpolate_curves_and_surfaces():
+    x, v = np.linspace(-1.0, 1.0, 41), np.linspace(0.0, 2.0, 21)
+    curve = EdgeFunction("v'", ("x",), (x,), np.sin(x), 0.1 + 0.0 * x, (0.0,))
+    assert_allclose(curve(np.array([0.33, -0.5])), np.sin([0.33, -0.5]), atol=1e-6)
+    assert_allclose(curve.band[1] - curve.band[0], 2 * 1.96 * 0.1)
+    surface = EdgeFunction("v'", ("x", "v"), (x, v), np.outer(x, v), np.zeros((41, 21)), (0.0, 0.0))
+    assert_allclose(surface(0.5, [1.0, 1.5]), [0.5, 0.75], atol=1e-9)
+    with pytest.raises(ValueError, match="pass 2 arrays, got 1"):
+        surface(0.5)
