@@ -28,7 +28,7 @@ GAIN = 10.0
 
 MOST_RATE_TERMS = 4
 
-FASTEST = 0.5
+FASTEST = 1.0
 """Of the sampling rate: a hidden state that forgets faster is a static law in disguise."""
 
 
