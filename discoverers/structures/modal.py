@@ -151,7 +151,7 @@ class ModalStructure(Structure):
         """Find the modes, and the forces on them."""
         from .modal_growth import grow, prune, swap
         from .modal_report import report
-        from .modal_search import recount
+        from .modal_search import recount, without_modes
 
         began = time.perf_counter()
         senses = self._senses(data)
@@ -159,14 +159,15 @@ class ModalStructure(Structure):
         search, model = self._search(data, options, senses)
         budget = growth.exactly or growth.most
         rounds = options.iterations("mode", 2 * budget)
-        best = prune(search, grow(search, self._seed(search, model), growth, rounds), growth)
+        best = prune(search, grow(search, without_modes(search, model), growth, rounds), growth)
         counted = recount(search.channels, best, data.records, search.band)
         if counted.independent > NOISE_LIKE * len(counted.y) > search.channels.independent:
             search = replace(search, channels=counted)
             again = search.fit(best.model) or best
             best = prune(search, grow(search, again, growth, rounds), growth)
-        best, others = swap(search, best, growth)
-        if others:
+        grown = best
+        best, others = swap(search, grown, growth)
+        if best is not grown:
             best = prune(search, best, growth)
         final, channels = self._polished(search, best, data)
         seconds = time.perf_counter() - began
@@ -251,11 +252,6 @@ class ModalStructure(Structure):
         channels = _channels(data, model, senses, band.independent)
         grid = Grid.make(model, channels, band, prior)
         return Search(channels, prior, band, grid, float(self.separation)), model
-
-    def _seed(self, search: Search, model: ModalModel) -> Fitted:
-        from .modal_search import without_modes
-
-        return without_modes(search, model)
 
     def _polished(self, search: Search, best: Fitted, data: Data) -> tuple[Fitted, Channels]:
         """All channels see one response of each mode; fitted to the last digit."""

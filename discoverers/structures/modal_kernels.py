@@ -146,9 +146,21 @@ def _force(kinds: Any, factors: Any, hold: complex, q: complex, v: complex, z: c
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _slip(v: complex, z: complex, width: complex) -> complex:
-    """Rate of the hysteretic state, z' = v - |v| z / width."""
-    return v - (v if v.real >= 0.0 else -v) * z / width
+def _yield(x: complex, move: complex, width: complex) -> complex:
+    """Exact hysteretic state after a displacement one way: x' = v - |v| x / width."""
+    end = width if move.real >= 0.0 else -width
+    return end + (x - end) * cmath.exp(-move / end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slide(
+    x: complex, q: complex, v: complex, to_q: complex, to_v: complex, h: float, width: complex
+) -> complex:
+    """Hysteretic state after a step, by way of the turning point if there is one."""
+    if v.real * to_v.real < 0.0:
+        turn = 0.5 * h * v * v / (v - to_v)
+        return _yield(_yield(x, turn, width), to_q - q - turn, width)
+    return _yield(x, to_q - q, width)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -160,6 +172,7 @@ def nonlinear_mode(
     factors: Any,
     hold: complex,
     width: complex,
+    yields: bool,
     steps: Any,
     which: Any,
     cubic: Any,
@@ -167,7 +180,8 @@ def nonlinear_mode(
     """A mode with nonlinear forces: the linear part exactly, the forces by Runge-Kutta of order 4.
 
     Lawson's scheme: without forces it is `linear_mode`, so that adding a force changes nothing
-    until its factor does.
+    until its factor does. The hysteretic state does not depend on rates, only on the path, and is
+    exact along it: a narrow width needs no small steps.
 
     Parameters
     ----------
@@ -178,6 +192,8 @@ def nonlinear_mode(
         Forces, with their `factors`.
     hold, width : complex
         Factor of the hysteretic state z' = v - |v| z / width, and its width; z starts at 0.
+    yields : bool
+        Whether there is a hysteretic state at all.
     steps, which : ndarray
         As of `linear_mode`.
     cubic : complex ndarray of shape (n - 1, 4)
@@ -218,22 +234,20 @@ def nonlinear_mode(
             mid_v += G2[i, 1, j] * cubic[k, j]
             end_q += G[i, 0, j] * cubic[k, j]
             end_v += G[i, 1, j] * cubic[k, j]
-        m1 = _slip(v, x, width)
         q2 = mid_q + h / 2.0 * A2[i, 0, 1] * k1
         v2 = mid_v + h / 2.0 * A2[i, 1, 1] * k1
-        x2 = x + h / 2.0 * m1
+        x2 = _slide(x, q, v, q2, v2, h / 2.0, width) if yields else x
         k2 = _force(kinds, factors, hold, q2, v2, x2)
-        m2 = _slip(v2, x2, width)
         v3 = mid_v + h / 2.0 * k2
-        x3 = x + h / 2.0 * m2
+        x3 = _slide(x, q, v, mid_q, v3, h / 2.0, width) if yields else x
         k3 = _force(kinds, factors, hold, mid_q, v3, x3)
-        m3 = _slip(v3, x3, width)
         q4 = end_q + h * A2[i, 0, 1] * k3
         v4 = end_v + h * A2[i, 1, 1] * k3
-        x4 = x + h * m3
+        x4 = _slide(x, q, v, q4, v4, h, width) if yields else x
         k4 = _force(kinds, factors, hold, q4, v4, x4)
-        m4 = _slip(v4, x4, width)
-        q = end_q + h / 6.0 * (A[i, 0, 1] * k1 + 2.0 * A2[i, 0, 1] * (k2 + k3))
-        v = end_v + h / 6.0 * (A[i, 1, 1] * k1 + 2.0 * A2[i, 1, 1] * (k2 + k3) + k4)
-        x = x + h / 6.0 * (m1 + 2.0 * m2 + 2.0 * m3 + m4)
+        next_q = end_q + h / 6.0 * (A[i, 0, 1] * k1 + 2.0 * A2[i, 0, 1] * (k2 + k3))
+        next_v = end_v + h / 6.0 * (A[i, 1, 1] * k1 + 2.0 * A2[i, 1, 1] * (k2 + k3) + k4)
+        if yields:
+            x = _slide(x, q, v, next_q, next_v, h, width)
+        q, v = next_q, next_v
     return out

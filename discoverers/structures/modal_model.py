@@ -374,6 +374,7 @@ class ModalModel:
                 np.array(factors, np.complex128),
                 hold,
                 width,
+                any(force.kind == HYSTERESIS for force in mode.forces),
                 drive.steps,
                 drive.which,
                 np.ascontiguousarray(drive.cubic @ participation),

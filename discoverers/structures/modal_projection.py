@@ -191,7 +191,7 @@ def fit_modes(
     model: ModalModel,
     channels: Channels,
     prior: DampingPrior,
-    max_iterations: int = 60,
+    max_iterations: int = 40,
     acceptable: Callable[[ModalModel], bool] | None = None,
     decrease: float = DECREASE,
 ) -> Fitted | None:
@@ -202,7 +202,7 @@ def fit_modes(
     model : ModalModel
     channels : Channels
     prior : DampingPrior
-    max_iterations : int, default=60
+    max_iterations : int, default=40
     acceptable : callable, optional
         Steps to models that are not acceptable are shortened.
     decrease : float

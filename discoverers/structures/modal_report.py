@@ -28,13 +28,17 @@ from .modal_growth import Growth
 from .modal_model import HYSTERESIS, ModalModel, Sense
 from .modal_projection import Channels, Fitted
 from .modal_search import Search
+from .modal_words import (
+    DECISIVE,
+    forces_of,
+    forces_text,
+    is_hysteretic,
+    said_of_hysteresis,
+)
 
 __all__ = ["report"]
 
 Array = NDArray[np.float64]
-
-DECISIVE = 10.0
-"""Difference of criteria that decides between two laws (Kass & Raftery 1995)."""
 
 MISFIT = 1.5
 """Residual, in units of the known noise, from which on the user is warned."""
@@ -81,7 +85,7 @@ def report(
     terms, coef, coef_std = _coefficients(model, data.input_names, found)
     states = _states(model, names)
     rate = equations.lambdify()
-    said = _hysteresis(fitted, tests, rivals, search)
+    said = said_of_hysteresis(fitted, tests, rivals, search)
     return StructuralFit(
         equations=equations,
         observation=_observation(model, fitted.weights, naming, names),
@@ -207,11 +211,6 @@ def _tests_frame(tests: Sequence[ScoreTest]) -> pd.DataFrame:
     )
 
 
-def _kinds(fitted: Fitted) -> list[tuple[int, str]]:
-    modes = fitted.model.modes
-    return [(i, force.kind) for i, mode in enumerate(modes) for force in mode.forces]
-
-
 def _alternatives(
     fitted: Fitted, rivals: Sequence[tuple[Fitted, float]], inputs: tuple[str, ...]
 ) -> pd.DataFrame:
@@ -232,92 +231,15 @@ def _alternatives(
             "equations": systems,
             "score_behind": behind,
             "weight": weights / weights.sum(),
-            "forces": [_forces_text(trial.model) for trial in ranked],
-            "hysteresis": [_hysteretic(trial) for trial in ranked],
+            "forces": [forces_text(trial.model) for trial in ranked],
+            "hysteresis": [is_hysteretic(trial) for trial in ranked],
         }
     )
-
-
-def _hysteretic(fitted: Fitted) -> bool:
-    return any(kind == HYSTERESIS for _, kind in _kinds(fitted))
 
 
 def _signature(fitted: Fitted) -> tuple[Any, ...]:
     modes = sorted(fitted.model.modes, key=lambda mode: mode.log_frequency)
     return tuple(tuple(sorted(force.kind for force in mode.forces)) for mode in modes)
-
-
-def _forces_text(model: ModalModel) -> str:
-    found = [
-        f"{force.kind} at {mode.frequency / (2.0 * np.pi):.3g}"
-        for mode in sorted(model.modes, key=lambda mode: mode.log_frequency)
-        for force in mode.forces
-    ]
-    return ", ".join(found) or "none"
-
-
-def _hysteresis(
-    fitted: Fitted,
-    tests: Sequence[ScoreTest],
-    rivals: Sequence[tuple[Fitted, float]],
-    search: Search,
-) -> str:
-    """What the record says of hysteresis, in words."""
-    chosen = _forces_text(fitted.model)
-    count = f"{search.channels.n_independent:.0f} independent samples"
-    if _hysteretic(fitted):
-        without = min(
-            ((behind, trial) for trial, behind in rivals if not _hysteretic(trial)),
-            key=lambda pair: pair[0],
-            default=None,
-        )
-        best = "" if without is None else f": {_forces_text(without[1].model)}"
-        if without is not None and without[0] < DECISIVE:
-            return (
-                f"A hysteretic force pays ({chosen}), but the record does not decide its form"
-                f"{best}, without memory, is only {without[0]:.1f} behind."
-            )
-        return (
-            f"The record asks for hysteresis ({chosen}): on {count}, the best that was tried in "
-            f"its place without memory{best} is at least {DECISIVE:.0f} behind. It does not tell "
-            f"this law of hysteresis from others that dissipate alike."
-        )
-    mine = [test for test in tests if test.force.kind == HYSTERESIS]
-    if not mine:
-        return "Hysteresis was not a candidate; the record was not asked."
-    said = ""
-    if _kinds(fitted):
-        said = f"Nonlinear forces without memory pay ({chosen}). "
-        behind = [distance for trial, distance in rivals if _hysteretic(trial)]
-        if behind and min(behind) < DECISIVE:
-            said += (
-                f"The record does not decide whether there is hysteresis as well or instead: that "
-                f"is only {max(min(behind), 0.0):.1f} behind. "
-            )
-        elif behind:
-            said += f"Hysteresis in the place of one of them is {min(behind):.0f} behind. "
-    return said + _untold(mine, count)
-
-
-def _untold(mine: Sequence[ScoreTest], count: str) -> str:
-    """The strongest score test of hysteresis, and what it would have taken to pass one."""
-    best = mine[0]
-    outcome = (
-        "passes the score test but does not pay for its parameters"
-        if best.passed
-        else "is not called for"
-    )
-    said = (
-        f"Hysteresis on a mode {outcome}: the largest score statistic is {best.statistic:.1f} "
-        f"(mode at {best.frequency:.3g}), {best.threshold:.1f} is needed on {count}."
-    )
-    detectable = min(test.detectable for test in mine)
-    if not np.isfinite(detectable):
-        return f"{said} With so many parameters on so few samples nothing could have passed."
-    return (
-        f"{said} That excludes none: a hysteretic force below {detectable:.0%} of its mode's "
-        f"spring force would have stayed unseen, on other modes a larger one."
-    )
 
 
 def _notes(
@@ -331,12 +253,12 @@ def _notes(
                 ConvergenceWarning,
             )
         )
-    chosen = _kinds(fitted)
+    chosen = forces_of(fitted)
     rivals = alternatives["forces"].iloc[1:]
     if chosen and len(rivals):
         notes.append(
             Note(
-                f"The record asks for {_forces_text(fitted.model)}, but does not tell the force "
+                f"The record asks for {forces_text(fitted.model)}, but does not tell the force "
                 f"from {'; '.join(rivals.head(3))}: see alternatives_.",
                 IdentifiabilityWarning,
             )
@@ -363,7 +285,7 @@ def _history(search: Search, channels: Channels, seconds: float) -> pd.DataFrame
     return pd.DataFrame(
         {
             "modes": [len(trial.model.modes) for trial in search.path],
-            "forces": [_forces_text(trial.model) for trial in search.path],
+            "forces": [forces_text(trial.model) for trial in search.path],
             "parameters": [trial.n_parameters for trial in search.path],
             "unexplained": [float(np.mean(trial.rss / power)) for trial in search.path],
             "criterion": [trial.criterion for trial in search.path],
