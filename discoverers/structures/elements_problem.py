@@ -84,8 +84,8 @@ class Measured:
     free_start : ndarray of bool, shape (runs, 2 d)
     mass_scale : float
         Centre of the prior on the log masses.
-    prior : float
-        Weight of that prior, 0 for none.
+    likeness : float
+        Weight of the prior that masses are alike.
     substeps : tuple of int
         Per run.
     """
@@ -97,7 +97,7 @@ class Measured:
     free_masses: NDArray[np.bool_]
     free_start: NDArray[np.bool_]
     mass_scale: float
-    prior: float
+    likeness: float
     substeps: tuple[int, ...]
 
     def head(self, window: int) -> Measured:
@@ -202,7 +202,7 @@ class Measured:
         """Precision, pull and cost of the prior on the free log masses."""
         d = self.n_dof
         mean = np.full((d, d), 1.0 / d)
-        precision = self.prior * ((np.eye(d) - mean) / SPREAD**2 + mean / SCALE**2)
+        precision = self.likeness * (np.eye(d) - mean) / SPREAD**2 + mean / SCALE**2
         away = point.log_masses - self.mass_scale
         free = self.free_masses
         return (

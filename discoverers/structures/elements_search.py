@@ -42,6 +42,12 @@ PROMISING = 12.0
 FITS = 1.7
 """A misfit per datum, in units of the noise's variance, that counts as a fit."""
 
+BALANCING = 1e4
+"""How much stronger the prior that masses are alike is made to find such masses."""
+
+MOVED = 0.1
+"""Change of a log mass that makes it worth while to choose the elements anew."""
+
 EARLY_WEIGHT = 2.0
 """Weight of nonlinear elements before the last window: near the start any law is linear."""
 
@@ -140,17 +146,42 @@ class _Window:
         expanded: set[Support] = set()
         for _ in range(ROUNDS):
             best = self.order[0]
-            todo = [
-                ranked
-                for ranked in self.order[: 2 if self.fits else BEAM]
-                if ranked.score < best.score + CLOSE and ranked.point.support not in expanded
-            ]
+            todo = [each for each in self._worth() if each.point.support not in expanded]
             if not todo or self.calibrations >= MOST_CALIBRATIONS:
-                return
+                break
             self.measured = self.measured.with_substeps_for(best.point)
             for ranked in todo:
                 expanded.add(ranked.point.support)
                 self._expand(ranked)
+        if self.last and self.fits:
+            self._balance()
+
+    def _balance(self) -> None:
+        """Look among structures that explain the same with masses more alike.
+
+        Stretching the motion of a mass that is not measured leads, along a curve, to other masses
+        with other linear elements. With all of these allowed, a strong prior pulls the point along
+        that curve to where the masses are most alike, and the elements are chosen anew there.
+        """
+        best = self.order[0]
+        strict = replace(self.measured, likeness=BALANCING)
+        rich = self._richer(best.point.support)[-1]
+        point, cost, _ = strict.minimise(best.point.moved_to(rich), 80, 1e-6)
+        moved = np.abs(point.log_masses - best.point.log_masses).max()
+        if np.isfinite(cost) and moved > MOVED:
+            self._expand(replace(best, point=point))
+
+    def _worth(self) -> list[Ranked]:
+        """Structures to start from: those close to the best, and while none fits the closest fit.
+
+        A rich structure that fits shows the way to the sparse one, which by itself is hard to find
+        from another sparse one that does not fit.
+        """
+        order = self.order
+        if self.fits:
+            return [each for each in order[:2] if each.score < order[0].score + CLOSE]
+        richest = min(order, key=lambda each: each.cost)
+        return [*(each for each in order[:BEAM] if np.isfinite(each.score)), richest]
 
     def _expand(self, ranked: Ranked) -> None:
         normal = tangent_of(self.measured, ranked.point)
@@ -182,7 +213,17 @@ class _Window:
         sets += [search.by_size[each] for each in sizes if each in search.by_size]
         if support == self.order[0].point.support:
             sets += [support[:i] + support[i + 1 :] for i in range(size)]
+            if not self.fits:
+                sets += self._richer(support)
         return list(dict.fromkeys(sets))
+
+    def _richer(self, support: Support) -> list[Support]:
+        """With springs and dampers on all joints that it has, and on all there are."""
+        linear = np.flatnonzero(self.charges.weights <= 1.0).tolist()
+        elements = self.measured.elements.elements
+        joints = {elements[k].ends for k in support}
+        own = [k for k in linear if elements[k].ends in joints]
+        return [tuple(sorted({*support, *more})) for more in (own, linear)]
 
 
 def search_elements(
