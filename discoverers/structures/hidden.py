@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 FEW_TERMS = 7
 """A law without hidden force that explains the data with no more terms than this is the answer."""
 
-STATIC_ROUNDS = 2
+STATIC_ROUNDS = 3
 LONG_ROUNDS = 4
 """Rounds of improving a law without hidden force that was looked for before, and that was not."""
 

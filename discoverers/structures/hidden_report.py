@@ -131,7 +131,7 @@ class _Writer:
         place = {name: k for k, name in enumerate(self.terms)}
         for column, value in zip(self.model.columns, values, strict=True):
             for state, factor in column.drives.items():
-                out[self.task.names.index(state), place[self.name(column)]] = value * factor
+                out[self.task.names.index(state), place[self.name(column)]] = value * factor + 0.0
         return out
 
     @property
