@@ -17,6 +17,7 @@ import sympy
 from numpy.typing import NDArray
 
 from discoverers.exceptions import MisfitWarning
+from discoverers.formatting import round_expression
 
 from .base import Data, Note, Options, StructuralFit
 from .hidden_judging import SPLINES_EXPLAIN, Verdict, explains, judge, law_and_rate
@@ -97,6 +98,8 @@ def search_hidden(
     if explains(best.cost, task.n_rows):
         return HiddenSearch(None)
     scales = _scales(task, plain, best)
+    if not scales.usable:
+        return HiddenSearch(None)
     further = further_terms(*task.names[:2], scales, task.law[0], task.odd)
     longer = task.static_search(further)
     longest = _extended(longer, [best, linear])
@@ -160,7 +163,8 @@ def _scales(task: HiddenTask, search: Search, candidate: Candidate) -> Scales:
     terms = [column.expr for column in search.model.columns if column.value is None]
     spring = [k for k, term in enumerate(terms) if term == task.symbols[0]]
     stiffness = -float(candidate.theta[spring[0]]) if spring else 0.0
-    return Scales(float(x), float(v), float(a), max(stiffness, 0.3 * float(a / x)))
+    with np.errstate(all="ignore"):
+        return Scales(float(x), float(v), float(a), max(stiffness, 0.3 * float(a / x)))
 
 
 def _extended(search: Search, starts: list[Candidate]) -> Candidate:
@@ -182,7 +186,9 @@ def _hidden_law(
     position = terms.index(task.symbols[0]) if task.symbols[0] in terms else None
     scales = _scales(task, plain, linear)
     pool = first_candidates(search, base, task.rates, task.names, scales, position)
-    for start in [one for one in pool if np.isfinite(one.score)][:DESCENTS]:
+    starts = [one for one in pool if np.isfinite(one.score)][:DESCENTS]
+    rounds = task.options.iterations("hidden force", len(starts))
+    for start, _ in zip(starts, rounds, strict=False):
         if explains(search.descend(start).cost, task.n_rows):
             break
     best = search.best
@@ -220,7 +226,9 @@ def _canonical(task: HiddenTask, search: Search, candidate: Candidate) -> Candid
 def _short_library(task: HiddenTask, search: Search, candidate: Candidate) -> Note:
     free = [column for column in search.model.columns if column.value is None]
     own = set(task.law[0])
-    helping = [str(free[k].expr) for k in candidate.support if free[k].expr not in own]
+    helping = [
+        str(round_expression(free[k].expr, 3)) for k in candidate.support if free[k].expr not in own
+    ]
     return Note(
         "The library is short, and no hidden state is needed: with "
         f"{', '.join(helping)} a law without memory explains the data. Pass a `library` with "

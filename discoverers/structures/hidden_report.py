@@ -67,6 +67,7 @@ def report_hidden(task: HiddenTask, stages: HiddenStages) -> StructuralFit:
         alternatives=writer.alternatives(equations),
         history=writer.history(),
         converged=bool(fit.converged and np.isfinite(fit.cost)),
+        x_offset_identifiable=False if task.shiftable else None,
         notes=tuple(writer.notes()),
         extras={"hidden_names_": (task.names[2],)},
     )
@@ -253,6 +254,15 @@ class _Writer:
                 Note(
                     f"The data do not settle the law: {tied} other(s) in `alternatives_` explain "
                     "them as well. More amplitudes of excitation would tell.",
+                    IdentifiabilityWarning,
+                )
+            )
+        if self.task.shiftable:
+            out.append(
+                Note(
+                    "Nothing fixes the level from which the position counts; beside the hidden "
+                    "force only terms were tried that change their sign with the motion, which "
+                    "sets it. Pass x0 to try the others.",
                     IdentifiabilityWarning,
                 )
             )

@@ -108,15 +108,21 @@ class Search:
     setting : Setting
     locked : tuple of int
         Free columns that are in every candidate.
+    groups : ndarray of int, shape (F,), optional
+        Equation of each free column.
+    most_each : int, optional
+        Largest number of free terms in one equation.
     substeps : int
     most : int
-        Largest number of free terms.
+        Largest number of free terms altogether.
     """
 
     model: StateSpaceModel
     charges: Array
     setting: Setting
     locked: Support = ()
+    groups: NDArray[np.intp] | None = None
+    most_each: int | None = None
     substeps: int = 2
     most: int = MOST_TERMS
     found: dict[Support, Candidate] = field(default_factory=dict)
@@ -243,10 +249,18 @@ class Search:
         )
         ranked = sorted(result.scores, key=lambda support: result.scores[support])
         size = len(around.support)
-        fresh = [s for s in ranked if self.tried.get(s, 0) < 2 and set(self.locked) <= set(s)]
+        fresh = [s for s in ranked if self.tried.get(s, 0) < 2 and self._allowed(s)]
         near = [s for s in fresh if len(set(s) ^ set(around.support)) <= 2 and len(s) <= size + 1]
         half = count // 2
         return list(dict.fromkeys([*fresh[:half], *near[: count - half]]))
+
+    def _allowed(self, support: Support) -> bool:
+        if not set(self.locked) <= set(support):
+            return False
+        if self.most_each is None or self.groups is None:
+            return True
+        sizes = np.bincount(self.groups[list(support)], minlength=1)
+        return bool(sizes.max() <= self.most_each)
 
     def descend(self, start: Candidate, rounds: int = ROUNDS) -> Candidate:
         """Improve until a round brings nothing."""

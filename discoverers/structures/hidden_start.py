@@ -15,7 +15,7 @@ from discoverers.shooting import Record
 from .hidden_rates import RateTerm
 from .hidden_search import Candidate, Search
 
-__all__ = ["Scales", "difference_noise", "first_candidates", "period_samples"]
+__all__ = ["Scales", "difference_noise", "first_candidates", "noise_floor", "period_samples"]
 
 Array = NDArray[np.float64]
 
@@ -52,6 +52,12 @@ class Scales:
     stiffness: float
 
     @property
+    def usable(self) -> bool:
+        """Whether the mass moves at all."""
+        sizes = (self.x, self.v, self.a)
+        return bool(np.isfinite(sizes).all() and min(sizes) > 0.0)
+
+    @property
     def frequency(self) -> float:
         """Typical angular frequency."""
         return self.a / self.v
@@ -75,24 +81,27 @@ def difference_noise(records: Sequence[Record]) -> Array:
     Of the differences of order 2 to 6, those of smallest median size: polynomials of lower degree
     drop out of them, and a jump spoils a few only. A floor stands for what is not noise.
     """
-    n_channels = records[0].y.shape[1]
-    out = np.zeros(n_channels)
-    for channel in range(n_channels):
-        found, spread = [], []
+    floor = noise_floor(records)
+    out = np.ones(len(floor))
+    for channel in range(len(floor)):
+        found = []
         for record in records:
             y = record.y[:, channel]
             kept = ~np.isnan(y)
             values, times = y[kept], record.t[kept]
             if len(values) < 12:
                 continue
-            spread.append(values)
             found.append([_noise_of_order(times, values, order) for order in range(2, 7)])
         if found:
-            level = float(np.median(np.array(found), axis=0).min())
-            out[channel] = max(level, FLOOR * float(np.std(np.concatenate(spread))), 1e-300)
-        else:
-            out[channel] = 1.0
+            out[channel] = max(float(np.median(np.array(found), axis=0).min()), floor[channel])
     return out
+
+
+def noise_floor(records: Sequence[Record]) -> Array:
+    """What integration and interpolation may leave of each channel, shape (C,)."""
+    y = np.concatenate([record.y for record in records])
+    spread = [float(np.std(c[~np.isnan(c)])) if (~np.isnan(c)).any() else 0.0 for c in y.T]
+    return np.maximum(FLOOR * np.array(spread), 1e-300)
 
 
 def _noise_of_order(t: Array, y: Array, order: int) -> float:
@@ -142,7 +151,7 @@ def first_candidates(
     short = {"x": names[0], "v": names[1], "z": names[2]}
     place = {term.expr: n_law + k for k, term in enumerate(rates)}
     moved = {sympy.Symbol(key): sympy.Symbol(value) for key, value in short.items()}
-    made = []
+    made: list[Candidate] = []
     for dissipation in FIRST_RATES:
         exprs = [sympy.sympify(text).xreplace(moved) for text in ("v", *dissipation)]
         if any(expr not in place for expr in exprs):

@@ -17,7 +17,7 @@ from .chain_model import Chain
 from .dictionary import Dictionary, make_dictionary, term_weight
 from .hidden_rates import RateTerm, is_even, rate_terms
 from .hidden_search import Candidate, Search, Setting
-from .hidden_start import Scales, difference_noise, period_samples
+from .hidden_start import Scales, difference_noise, noise_floor, period_samples
 
 __all__ = ["HiddenTask"]
 
@@ -70,10 +70,9 @@ class HiddenTask:
     @cached_property
     def noise_std(self) -> Array:
         """Noise of the channels: the user's, or that of differences; errors of integration too."""
-        found = difference_noise(self.records)
         if self.data.noise_std is None:
-            return found
-        return np.maximum(self.data.noise_std, 1e-3 * found)
+            return difference_noise(self.records)
+        return np.maximum(self.data.noise_std, noise_floor(self.records))
 
     @cached_property
     def free_x0(self) -> NDArray[np.bool_]:
@@ -88,8 +87,13 @@ class HiddenTask:
 
         Where nothing fixes the level from which the position counts, even terms trade with it.
         """
+        return self.shiftable or self.options.parity == "odd"
+
+    @cached_property
+    def shiftable(self) -> bool:
+        """Whether neither channels nor initial states fix the level of the position."""
         seen = any(self.names[0] in channel.states for channel in self.data.channels)
-        return bool(self.free_x0[:, 0].all() and not seen) or self.options.parity == "odd"
+        return bool(self.free_x0[:, 0].all() and not seen and self.data.measure is None)
 
     @cached_property
     def dictionary(self) -> Dictionary:
@@ -149,7 +153,8 @@ class HiddenTask:
             self.records, self.data.observation((x, v)), self.noise_std, x0,
             self.free_x0[:, :2], 100,
         )  # fmt: skip
-        return Search(model, charges, setting, locked)
+        groups = np.zeros(len(charges), dtype=np.intp)
+        return Search(model, charges, setting, locked, groups, self.options.max_terms)
 
     def hidden_search(self, start: Candidate, scales: Scales) -> Search:
         """Over laws with a hidden force and its rates, from the static law's initial states."""
@@ -171,4 +176,6 @@ class HiddenTask:
             self.records, self.data.observation(self.names), self.noise_std, x0, self.free_x0,
             period_samples(self.records, scales),
         )  # fmt: skip
-        return Search(model, np.concatenate([law, rate]), setting, locked)
+        groups = np.repeat([0, 1], [len(law), len(rate)])
+        charges = np.concatenate([law, rate])
+        return Search(model, charges, setting, locked, groups, self.options.max_terms)
