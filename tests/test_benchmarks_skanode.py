@@ -107,6 +107,23 @@ def test_a_run_that_fails_has_infinite_errors():
     assert set(judging.errors(model, record).values()) == {math.inf}
 
 
+def test_unmeasured_masses_are_judged_by_their_own_variance():
+    record = observe(mass_chain(2), ("a1",), noise=0.1, seed=0)
+    truth = record.system.equations.lambdify()
+    model = stand_in(
+        list(record.system.equations),
+        record.system.state_names,
+        ["u"],
+        x0_=np.zeros((1, 4)),
+        simulate=lambda t, x0, u: record.states,
+        derivative=lambda X, u: truth(X, u) + np.array([0.0, 0.0, 0.0, 0.3]),
+    )
+    errors = judging.errors(model, record)
+    assert errors["unmeasured"] == pytest.approx(0.09 / record.channel("a2").var())
+    noise = np.mean((record.y - record.clean) ** 2)
+    assert errors["acceleration"] == pytest.approx((noise + 0.09) / 2)
+
+
 def test_structure_is_judged_in_the_estimators_own_names_and_order():
     chain = mass_chain(2, damping=0.0, cubic_at=1, cubic=5.0)
     laws = {

@@ -22,7 +22,14 @@ REFUSALS = (ValueError, RuntimeError, ArithmeticError)
 
 def structures() -> dict[str, Any]:
     """The structures of the parts of the benchmark that need another one than the default."""
-    return {}
+    from discoverers.structures import ChainStructure, ElementStructure
+
+    hidden = ChainStructure(hidden="auto")
+    return {
+        "hysteresis": hidden,
+        "static": hidden,
+        "masses": ElementStructure(3, force_on=3),
+    }
 
 
 def records_of(case: Case) -> list[ForcedRecord]:

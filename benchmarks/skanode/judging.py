@@ -94,7 +94,8 @@ def errors(model: Any, record: ForcedRecord, run: int = 0) -> dict[str, float]:
     """Mean squared errors of a free run over the whole record from the fitted initial state.
 
     Accelerations are compared with the noisy ones, as the paper does; displacements with and
-    without their mean error. A run that leaves every bound has infinite errors.
+    without their mean error. "unmeasured" is the error of the accelerations that were not measured,
+    over their variance, of the worst mass. A run that leaves every bound has infinite errors.
 
     Parameters
     ----------
@@ -119,9 +120,17 @@ def errors(model: Any, record: ForcedRecord, run: int = 0) -> dict[str, float]:
         for i, name in enumerate(record.system.accelerations)
     ]
     away = X[:, :d] - record.states[:, :d]
+    found = {}
+    hidden = [i for i, a in enumerate(record.system.accelerations) if a not in record.channels]
+    if record.channels[0] in record.system.accelerations and hidden:
+        missed = accelerations[:, hidden] - measured[:, hidden]
+        with np.errstate(over="ignore", invalid="ignore"):
+            found["unmeasured"] = float(
+                np.max((missed**2).mean(axis=0) / measured[:, hidden].var(axis=0))
+            )
     with np.errstate(invalid="ignore"):
         centred = np.where(np.isfinite(away), away - away.mean(axis=0), np.inf)
-    return {
+    return found | {
         "acceleration": _mse(accelerations - np.column_stack(noisy)),
         "displacement": _mse(away),
         "displacement_centred": _mse(centred),

@@ -226,10 +226,12 @@ def _masses(rows: Rows) -> str:
                 f"{line['noise']:g}",
                 _of(line["exact"], line["fits"]),
                 _figure(line["displacement"]),
+                _figure(line["unmeasured"]),
                 *_seconds(line),
             ]
         )
-    head = ["measured", "noise", "exact structure", "MSE x", "median s", "processor s"]
+    head = ["measured", "noise", "exact structure", "MSE x"]
+    head += ["unmeasured mass, MSE / variance", "median s", "processor s"]
     return "## Three masses, one cubic spring\n\n" + _table(head, lines)
 
 
@@ -238,9 +240,7 @@ def _networks(rows: Rows, table: Rows) -> str:
     for row in rows:
         figures = [_figure(row["mse"][name]) for name in ("acceleration", "displacement")]
         figures.append(_figure(row["mse"]["velocity"]))
-        lines.append(
-            [row["model"], row["system"], f"{row['noise']:g}", *figures, f"{row['seconds']:.0f}"]
-        )
+        lines.append([row["model"], row["system"], f"{row['noise']:g}", *figures, *_seconds(row)])
     ours = [
         r for r in table if "mse" in r and r["start"] == "rest" and r["integrator"] == "accurate"
     ]
@@ -251,5 +251,5 @@ def _networks(rows: Rows, table: Rows) -> str:
             figures = [_figure(line[name]) for name in ("acceleration", "displacement", "velocity")]
             cells = ["SKANODERegressor", line["system"], f"{line['noise']:g}"]
             lines.append([*cells, *figures, *_seconds(line)])
-    head = ["model", "system", "noise", "MSE a", "MSE x", "MSE v", "s"]
+    head = ["model", "system", "noise", "MSE a", "MSE x", "MSE v", "s", "processor s"]
     return "## Networks with the same training data\n\n" + _table(head, lines)

@@ -51,6 +51,9 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for measure in MEASURES:
         values = [row["mse"][measure] for row in done if "mse" in row]
         line[measure] = _median(values)
+    line["unmeasured"] = _median(
+        r["mse"]["unmeasured"] for r in done if "unmeasured" in r.get("mse", {})
+    )
     return line
 
 
