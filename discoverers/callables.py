@@ -48,14 +48,16 @@ def compile_columns(
         "inline": True,
         "user_functions": {name: name for name in functions},
     }
+    # Names may be no identifiers, or shadow a function. SymPy's own dummies are numbered through
+    # the process, and their names order the terms: sums would round now one way, now another.
+    plain = {variable: sympy.Symbol(f"variable_{i:04d}") for i, variable in enumerate(variables)}
     try:
         return sympy.lambdify(
-            list(variables),
-            [_fold(expr) for expr in exprs],
+            list(plain.values()),
+            [_fold(expr).xreplace(plain) for expr in exprs],
             modules=[dict(functions), *_namespaces(backend)],
             printer=(NumPyPrinter if backend == "torch" else SciPyPrinter)(settings),
             cse=True,
-            dummify=True,  # names may be no identifiers, or shadow a function
         )
     except PrintMethodNotImplementedError as error:
         raise ValueError(f"an expression holds what NumPy and SciPy cannot do: {error}") from error

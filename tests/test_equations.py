@@ -292,6 +292,19 @@ def test_special_functions_come_from_scipy():
         Equations([sympy.erf(x)], ["x"]).lambdify("torch")
 
 
+def test_the_same_equations_compute_the_same_bits_whenever_they_are_compiled():
+    rng = np.random.default_rng(0)
+    states, inputs = rng.normal(size=(500, 2)), rng.normal(size=(500, 2))
+    equations = Equations(["1.1*a + 0.3*b - 0.7*c + 0.11*d", "a*b - 0.3"], ["a", "b"], ["c", "d"])
+    first = equations.lambdify()(states, inputs)
+    # SymPy numbers its dummies through the process; the numbers must not reach the order of terms.
+    for _ in range(10_000 - sympy.Dummy._count % 10_000 - 2):
+        sympy.Dummy()
+    for _ in range(5):
+        np.testing.assert_array_equal(equations.lambdify()(states, inputs), first)
+        sympy.Dummy()
+
+
 def test_an_unknown_backend_is_named():
     with pytest.raises(ValueError, match="backend must be one of"):
         Equations([x], ["x"]).lambdify("jax")
