@@ -85,6 +85,32 @@ def search_hidden(
     Returns
     -------
     HiddenSearch
+
+    Notes
+    -----
+    A hidden force is reported only if its law leaves no more than the noise, gains 10 in the
+    criterion over every law without, of the library and of the usual springs and dampers; cannot
+    be replaced by splines of position and velocity; has at most 4 terms in its rate; and forgets
+    more slowly than the data are sampled.
+
+    References
+    ----------
+    Wen 1976, J. Eng. Mech. Div. ASCE 102:249, for rates of this type; Ismail et al. 2009, Arch.
+    Comput. Methods Eng. 16:161, for a survey.
+
+    Examples
+    --------
+    A linear oscillator has no memory:
+
+    >>> import numpy as np
+    >>> from discoverers.shooting import Record
+    >>> from discoverers.structures import Channel, Data, Options
+    >>> from discoverers.structures.hidden import search_hidden
+    >>> t = np.linspace(0.0, 10.0, 201)
+    >>> channel = Channel("a", rates={"v": 1.0})
+    >>> data = Data((Record.make(t, -np.cos(t)),), (channel,), (), np.array([[1.0, 0.0]]))
+    >>> search_hidden(data, Options(library="poly1", initial_state="rest")).fit is None
+    True
     """
     began = time.perf_counter()
     task = HiddenTask(data, options)
