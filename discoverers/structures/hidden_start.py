@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 import sympy
@@ -105,11 +104,14 @@ def noise_floor(records: Sequence[Record]) -> Array:
 
 
 def _noise_of_order(t: Array, y: Array, order: int) -> float:
-    # On a grid that is nearly uniform plain differences serve; gaps are left out.
-    step = np.median(np.diff(t))
-    whole = t[order:] - t[:-order] < 1.5 * order * step
-    values = np.diff(y, order)[whole] / np.sqrt(comb(2 * order, order))
-    return float(np.median(np.abs(values)) / 0.6745) if values.size else np.inf
+    """Noise from divided differences of one order, scaled to unit weight."""
+    nodes = np.lib.stride_tricks.sliding_window_view(t, order + 1)
+    values = np.lib.stride_tricks.sliding_window_view(y, order + 1)
+    gaps = (nodes[:, :, None] - nodes[:, None, :]) / (nodes[:, -1:, None] - nodes[:, :1, None])
+    gaps[:, range(order + 1), range(order + 1)] = 1.0
+    weights = 1.0 / gaps.prod(axis=2)
+    scaled = (weights * values).sum(axis=1) / np.sqrt((weights**2).sum(axis=1))
+    return float(np.median(np.abs(scaled)) / 0.6745)
 
 
 def period_samples(records: Sequence[Record], scales: Scales) -> int:

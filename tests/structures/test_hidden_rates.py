@@ -79,6 +79,13 @@ def test_noise_is_found_beside_corners_and_jumps(level):
     assert 0.8 < found[0] / level < 1.25
 
 
+def test_noise_is_found_at_irregular_times():
+    rng = np.random.default_rng(2)
+    t = np.sort(rng.uniform(0.0, 40.0, 800))
+    found = difference_noise([Record.make(t, np.sin(t) + 0.01 * rng.normal(size=len(t)))])
+    assert 0.8 < found[0] / 0.01 < 1.25
+
+
 def test_noise_of_exact_data_is_the_floor():
     t = np.arange(0.0, 40.0, 0.05)
     y = np.sin(t)
