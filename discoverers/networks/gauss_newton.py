@@ -1,48 +1,28 @@
-"""Levenberg-Marquardt for networks inside an ordinary differential equation.
+"""Derivatives of everything that a training minimises, for Gauss-Newton steps.
 
 Derivatives of one Runge-Kutta step by all parameters are taken for all samples in one batch
-(``torch.func``); the sensitivities of the states follow by the linear recursion of the steps. With
-more parameters than residuals the normal equations are solved in the residuals' space.
+(``torch.func``); the sensitivities of the states follow by the linear recursion of the steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
+from .levenberg_marquardt import Linearisation
 from .objective import Objective
+from .structured_ode import StructuredODE
 
-__all__ = ["Linearisation", "Outcome", "levenberg_marquardt", "linearise"]
+__all__ = ["linearise", "regression_jacobian"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Linearisation:
-    """Residuals (N,) and their derivatives (N, P) by the network's parameters and free states."""
-
-    residuals: Array
-    jacobian: Array
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a minimisation ended."""
-
-    loss: float
-    converged: bool
-
-
 def parameter_jacobian(
-    objective: Objective, X: Tensor, inputs: Tensor, dt: Tensor | None
+    ode: StructuredODE, X: Tensor, inputs: Tensor, dt: Tensor | None
 ) -> tuple[Array, Array]:
     """Derivatives of steps (or of rates, without `dt`), by parameters and by states.
 
@@ -51,16 +31,15 @@ def parameter_jacobian(
     by_parameter : ndarray of shape (n, n_s, P)
     by_state : ndarray of shape (n, n_s, n_s)
     """
-    ode = objective.ode
     # The whole equation is called with other parameters, so that buffers keep their places.
-    values = {
-        name: p.detach() for name, p in ode.named_parameters() if p.requires_grad
-    }
+    values = {name: p.detach() for name, p in ode.named_parameters() if p.requires_grad}
 
     def single(parameters: dict[str, Tensor], *row: Tensor) -> Tensor:
         arguments = tuple(part.unsqueeze(0) for part in row)
         call = ode.step if dt is not None else ode.rates
-        answer: Tensor = functional_call(_Call(ode, call.__name__), _prefixed(parameters), arguments)
+        answer: Tensor = functional_call(
+            _Call(ode, call.__name__), _prefixed(parameters), arguments
+        )
         return answer.squeeze(0)
 
     rows = (X, inputs) if dt is None else (X, inputs, dt)
@@ -93,7 +72,7 @@ def linearise(objective: Objective) -> Linearisation:
     B, L = windows.dt.shape
     s = ode.n_states
     step_by_theta, step_by_state = parameter_jacobian(
-        objective,
+        ode,
         nodes[:, :-1].reshape(-1, s),
         windows.stages.flatten(0, 1),
         windows.dt.flatten(),
@@ -109,7 +88,7 @@ def linearise(objective: Objective) -> Linearisation:
         dX[:, k + 1, :, :P] += forcing[:, k]
     flat = nodes.reshape(-1, s)
     inputs = windows.inputs.flatten(0, 1)
-    rate_by_theta, rate_by_state = parameter_jacobian(objective, flat, inputs, None)
+    rate_by_theta, rate_by_state = parameter_jacobian(ode, flat, inputs, None)
     with torch.no_grad():
         rates = ode.rates(flat, inputs)
         residual = objective.residuals(nodes).numpy()
@@ -123,24 +102,23 @@ def linearise(objective: Objective) -> Linearisation:
     factor = np.sqrt(weight / weight.sum()) / objective.channel_scale.numpy()
     columns = _Columns(objective, P)
     used = weight > 0
-    b, k, c = np.nonzero(used)
+    window = np.nonzero(used)[0]
     parts = [(factor * residual)[used]]
-    blocks = [columns.spread(-factor[used][:, None] * dy[b, k, c], b)]
+    blocks = [columns.spread(-factor[used][:, None] * dy[used], window)]
     joints = np.flatnonzero(windows.follows)
     if len(joints):
         scale = objective.state_scale.numpy()
         x0 = objective.initial_states().detach().numpy()
         strength = np.sqrt(objective.gap_weight / (len(joints) * s)) / scale
         gaps = nodes[joints - 1, -1].numpy() - x0[joints]
-        block = columns.spread((strength[:, None] * dX[joints - 1, -1]).reshape(-1, P + s),
-                               np.repeat(joints - 1, s))
+        block = columns.spread(
+            (strength[:, None] * dX[joints - 1, -1]).reshape(-1, P + s), np.repeat(joints - 1, s)
+        )
         columns.subtract_starts(block, joints, strength)
         parts.append((strength * gaps).ravel())
         blocks.append(block)
-    rough, rough_rows = _roughness(objective, P, columns.n_columns)
-    return Linearisation(
-        np.concatenate([*parts, rough]), np.concatenate([*blocks, rough_rows])
-    )
+    rough, rough_rows = roughness_rows(objective, P, columns.n_columns)
+    return Linearisation(np.concatenate([*parts, rough]), np.concatenate([*blocks, rough_rows]))
 
 
 class _Columns:
@@ -173,104 +151,30 @@ class _Columns:
                     block[row, self.place[joint, i]] -= strength[i] * self.scale[i]
 
 
-def _roughness(objective: Objective, P: int, n_columns: int) -> tuple[Array, Array]:
+def roughness_rows(objective: Objective, P: int, n_columns: int) -> tuple[Array, Array]:
     """Second differences of spline coefficients as residuals, where the network has any."""
-    rows = getattr(objective.ode.network, "roughness_rows", None)
-    if rows is None or not objective.smoothness:
+    operator = roughness_operator(objective.ode.network, objective.smoothness)
+    if operator is None:
         return np.zeros(0), np.zeros((0, n_columns))
-    operator = np.sqrt(objective.smoothness) * rows()
     theta = np.concatenate([p.detach().numpy().ravel() for p in objective.parameters])
     block = np.zeros((len(operator), n_columns))
     block[:, :P] = operator
     return operator @ theta, block
 
 
-def levenberg_marquardt(
-    objective: Objective, iterations: Iterable[int], note: Any, *, tolerance: float = 1e-4
-) -> Outcome:
-    """Minimise the objective; parameters end at the best point.
-
-    Parameters
-    ----------
-    objective : Objective
-    iterations : iterable of int
-        Counts; the minimisation ends with it.
-    note : callable
-        ``note(epoch, loss)`` after every iteration; True stops.
-    tolerance : float
-        Relative decrease of the loss over five iterations below which it has converged.
-    """
-    loss = _settle(objective)
-    if loss is None:
-        return Outcome(np.inf, False)
-    damping = 1e-3
-    past = [loss]
-    for epoch in iterations:
-        local = linearise(objective)
-        solve = _Solver(local)
-        start = _point(objective)
-        nodes = objective.nodes
-        accepted = False
-        for _ in range(12):
-            _move(objective, start, solve.step(damping))
-            trial = _settle(objective)
-            if trial is not None and trial < loss:
-                accepted = True
-                break
-            _move(objective, start, np.zeros_like(start))
-            objective.nodes = nodes
-            damping = max(damping, 1e-12) * 5.0
-        if not accepted:
-            return Outcome(loss, True)
-        loss = float(trial if trial is not None else loss)
-        damping = max(damping / 5.0, 1e-10)
-        past.append(loss)
-        if note(epoch, loss):
-            return Outcome(loss, False)
-        if len(past) > 5 and past[-6] - loss < tolerance * loss:
-            return Outcome(loss, True)
-    return Outcome(loss, False)
+def roughness_operator(network: torch.nn.Module, smoothness: float) -> Array | None:
+    """Matrix that turns all parameters into residuals of roughness; None without splines."""
+    rows = getattr(network, "roughness_rows", None)
+    return None if rows is None or not smoothness else np.sqrt(smoothness) * rows()
 
 
-class _Solver:
-    """Steps of one linearisation for any damping, from one eigendecomposition."""
+def regression_jacobian(network: torch.nn.Module, inputs: Tensor) -> Array:
+    """Derivatives of the network's outputs by its parameters, (n, d, P)."""
+    values = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
 
-    def __init__(self, local: Linearisation) -> None:
-        J = local.jacobian
-        self.J = J
-        self.wide = J.shape[1] > J.shape[0]
-        gram = J @ J.T if self.wide else J.T @ J
-        self.values, self.vectors = eigh(gram, check_finite=False)
-        self.right = local.residuals if self.wide else J.T @ local.residuals
-        # Relative to the mean square of a column, so that a damping means the same for any network.
-        self.unit = float(np.trace(gram)) / J.shape[1]
+    def single(parameters: dict[str, Tensor], row: Tensor) -> Tensor:
+        answer: Tensor = functional_call(network, parameters, (row.unsqueeze(0),))
+        return answer.squeeze(0)
 
-    def step(self, damping: float) -> Array:
-        """Change of the parameters that minimises the damped linear model."""
-        inverse = 1.0 / (np.maximum(self.values, 0.0) + damping * self.unit)
-        solution = self.vectors @ (inverse * (self.vectors.T @ self.right))
-        return -(self.J.T @ solution) if self.wide else -solution
-
-
-def _settle(objective: Objective) -> float | None:
-    """Loss at the current parameters, with the nodes moved onto the states; None at a blow-up."""
-    with torch.no_grad():
-        value = objective.loss()
-    if value is None or not bool(torch.isfinite(value)):
-        return None
-    return float(value)
-
-
-def _point(objective: Objective) -> Array:
-    return np.concatenate([v.detach().numpy().ravel() for v in objective.variables()])
-
-
-@torch.no_grad()
-def _move(objective: Objective, start: Array, step: Array) -> None:
-    offset = 0
-    point = start + step
-    for variable in objective.variables():
-        size = variable.numel()
-        values = torch.from_numpy(point[offset : offset + size].copy())
-        variable.copy_(values.reshape(variable.shape))
-        offset += size
+    table = vmap(jacrev(single), in_dims=(None, 0))(values, inputs)
+    return np.asarray(torch.cat([table[name].flatten(2) for name in values], dim=2).detach())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ Width = int | tuple[int, int]
 class SplineKAN(nn.Module):
     """Kolmogorov-Arnold network: layers of univariate splines, summed or multiplied at the nodes.
 
+    The first layer starts at random, the later ones as sums of their inputs: the network then grows
+    out of sums and products of univariate functions.
+
     Parameters
     ----------
     widths : sequence of int or (int, int)
@@ -27,7 +31,7 @@ class SplineKAN(nn.Module):
         node multiplies two sums of its own, as in pykan's MultKAN.
     n_intervals : int, default=8
     degree : int, default=3
-    base : {"silu", "identity", "none"}, default="silu"
+    base : {"silu", "identity", "none"}, default="none"
     noise : float, default=0.1
         See `SplineLayer`.
     random_state : int, default=0
@@ -49,7 +53,7 @@ class SplineKAN(nn.Module):
         n_intervals: int = 8,
         *,
         degree: int = 3,
-        base: Base = "silu",
+        base: Base = "none",
         noise: float = 0.1,
         random_state: int = 0,
     ) -> None:
@@ -60,7 +64,9 @@ class SplineKAN(nn.Module):
                 f"widths must name at least inputs and outputs, each with a node, got {widths!r}."
             )
         if pairs[0][1]:
-            raise ValueError(f"widths[0] counts inputs: it cannot have products, got {widths[0]!r}.")
+            raise ValueError(
+                f"widths[0] counts inputs: it cannot have products, got {widths[0]!r}."
+            )
         self.widths = pairs
         generator = torch.Generator().manual_seed(random_state)
         self.layers = nn.ModuleList(
@@ -73,8 +79,10 @@ class SplineKAN(nn.Module):
                 noise=noise,
                 generator=generator,
             )
-            for before, after in zip(pairs[:-1], pairs[1:], strict=True)
+            for before, after in pairwise(pairs)
         )
+        for index in range(1, self.depth):
+            self.layer(index).make_linear()
 
     @property
     def depth(self) -> int:
@@ -84,8 +92,12 @@ class SplineKAN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Values of the network, (n, n_inputs) -> (n, n_outputs)."""
         for index in range(self.depth):
-            x = self._nodes(index, self.layer(index)(x))
+            x = self.through(index, x)
         return x
+
+    def through(self, index: int, x: Tensor) -> Tensor:
+        """Values of the nodes after layer `index`, from those before it."""
+        return self._nodes(index, self.layer(index)(x))
 
     def layer(self, index: int) -> SplineLayer:
         """The spline layer `index`; layer 0 reads the inputs."""
@@ -128,9 +140,8 @@ class SplineKAN(nn.Module):
     def adapt(self, x: Tensor, *, margin: float = 0.1) -> None:
         """Stretch the grids of all layers over what the samples `x` (n, n_inputs) send there."""
         for index in range(self.depth):
-            layer = self.layer(index)
-            layer.adapt(x, margin=margin)
-            x = self._nodes(index, layer(x))
+            self.layer(index).adapt(x, margin=margin)
+            x = self.through(index, x)
 
     def roughness(self) -> Tensor:
         """Mean squared second difference of the spline coefficients over the layers."""

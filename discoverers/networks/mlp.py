@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class MLP(nn.Module):
         generator = torch.Generator().manual_seed(random_state)
         sizes = [n_inputs, *([width] * n_layers), n_outputs]
         modules: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             linear = nn.Linear(before, after, dtype=torch.float64, device="meta").to_empty(
                 device="cpu"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,13 +12,17 @@ from torch import Tensor
 
 from discoverers.shooting import LinearObservation, Observation
 
+from .levenberg_marquardt import Linearisation
 from .structured_ode import StructuredODE
 from .unrolling import unroll
 from .windows import Windows
 
-__all__ = ["Objective", "observe"]
+__all__ = ["Objective", "assign", "flatten", "observe"]
 
 Array = NDArray[np.float64]
+
+BLOWN_UP = 1e6
+"""Mean squared scaled residual beyond which a run counts as having blown up."""
 
 
 class _Observe(torch.autograd.Function):
@@ -61,6 +65,8 @@ class Objective:
         Size of each channel: residuals count relative to it.
     smoothness : float
         Weight of the roughness of splines, where the network has them.
+    ridge : float
+        Weight of the sum of the squared parameters.
     gap_weight : float
         Weight of the squared gaps between windows, relative to the states' size.
     """
@@ -75,6 +81,7 @@ class Objective:
         channel_scale: Array,
         *,
         smoothness: float = 0.0,
+        ridge: float = 0.0,
         gap_weight: float = 1.0,
     ) -> None:
         self.ode, self.observation, self.windows = ode, observation, windows
@@ -82,7 +89,7 @@ class Objective:
         self.x0 = nodes[:, 0].clone()
         self.free = torch.from_numpy(free)
         self.channel_scale = torch.from_numpy(np.asarray(channel_scale, dtype=np.float64))
-        self.smoothness, self.gap_weight = smoothness, gap_weight
+        self.smoothness, self.ridge, self.gap_weight = smoothness, ridge, gap_weight
         self.parameters = [p for p in ode.network.parameters() if p.requires_grad]
         # Initial states are in units of the states' size, so that one step length fits all.
         self.state_scale = ode.scale[: ode.n_states].clone()
@@ -118,6 +125,10 @@ class Objective:
         roughness = getattr(self.ode.network, "roughness", None)
         if self.smoothness and roughness is not None:
             total = total + self.smoothness * roughness()
+        if self.ridge:
+            total = (
+                total + self.ridge * torch.stack([p.square().sum() for p in self.parameters]).sum()
+            )
         return total
 
     def residuals(self, X: Tensor) -> Tensor:
@@ -129,6 +140,59 @@ class Objective:
         predicted = observe(self.observation, states, rates, inputs)
         return windows.y - predicted.reshape(windows.y.shape)
 
+    # --- what Levenberg-Marquardt asks for
+
+    @property
+    def n_weights(self) -> int:
+        """Number of the network's parameters: the ridge is on them alone."""
+        return sum(p.numel() for p in self.parameters)
+
+    def settle(self) -> float | None:
+        """Loss, with the nodes moved onto the states; None at a blow-up."""
+        with torch.no_grad():
+            value = self.loss()
+        return None if value is None or not float(value) < BLOWN_UP else float(value)
+
+    def linearise(self) -> Linearisation:
+        """Residuals and derivatives at the current states."""
+        from .gauss_newton import linearise
+
+        return linearise(self)
+
+    def point(self) -> Array:
+        """All variables, (P,)."""
+        return flatten(self.variables())
+
+    def move(self, point: Array) -> None:
+        """Set all variables."""
+        assign(self.variables(), point)
+
+    def remember(self) -> Callable[[], None]:
+        """A function that brings variables and states back to what they are now."""
+        point, nodes = self.point(), self.nodes
+
+        def restore() -> None:
+            self.move(point)
+            self.nodes = nodes
+
+        return restore
+
     def gather(self, lengths: Sequence[int]) -> tuple[Array, ...]:
         """States of each run at the latest parameters for which they did not blow up."""
         return self.windows.gather(self.nodes.numpy(), lengths)
+
+
+def flatten(variables: Sequence[Tensor]) -> Array:
+    """Values of all variables in one vector."""
+    return np.concatenate([v.detach().numpy().ravel() for v in variables]).astype(np.float64)
+
+
+@torch.no_grad()
+def assign(variables: Sequence[Tensor], point: Array) -> None:
+    """Set all variables from one vector."""
+    offset = 0
+    for variable in variables:
+        size = variable.numel()
+        values = torch.from_numpy(point[offset : offset + size].copy())
+        variable.copy_(values.reshape(variable.shape))
+        offset += size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import comb, factorial
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -170,10 +170,19 @@ class SplineLayer(nn.Module):
         right = basis.transpose(1, 2) @ wanted.transpose(0, 1)
         self.coef.copy_(torch.linalg.solve(gram, right))
 
+    @torch.no_grad()
+    def make_linear(self) -> None:
+        """Make every spline the identity, in units of half the grid's length."""
+        half = (self.degree - 1) / 2.0
+        # A linear spline's coefficients are its values at the knots' averages.
+        place = torch.arange(self.coef.shape[1], dtype=torch.float64) - half
+        self.coef.copy_((2.0 * place / self.n_intervals - 1.0)[None, :, None])
+        self.base_weight.zero_()
+
     def roughness(self) -> Tensor:
-        """Mean squared second difference of the coefficients: what smooth splines have little of."""
+        """Mean squared second difference of the coefficients: little of it in smooth splines."""
         second = self.coef[:, 2:] - 2.0 * self.coef[:, 1:-1] + self.coef[:, :-2]
-        return cast(Tensor, second.square().mean())
+        return second.square().mean()
 
     def roughness_rows(self) -> NDArray[np.float64]:
         """The matrix whose product with the parameters, squared and summed, is `roughness`."""

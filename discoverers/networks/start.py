@@ -44,9 +44,7 @@ def guess(record: Record, observation: Observation, order: int, n_dof: int) -> G
     return Guess(states, outputs)
 
 
-def _coordinate(
-    record: Record, observation: Observation, order: int, dof: int
-) -> Array | None:
+def _coordinate(record: Record, observation: Observation, order: int, dof: int) -> Array | None:
     """The coordinate and its derivatives up to `order`, (n, order + 1), or None."""
     found = _channel(observation, order, dof)
     if found is None:
@@ -74,9 +72,7 @@ def _coordinate(
     return table
 
 
-def _channel(
-    observation: Observation, order: int, dof: int
-) -> tuple[int, int, float] | None:
+def _channel(observation: Observation, order: int, dof: int) -> tuple[int, int, float] | None:
     """Channel, derivative that it reads of this coordinate, and its factor; highest first."""
     if not isinstance(observation, LinearObservation):
         return None

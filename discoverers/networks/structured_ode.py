@@ -41,7 +41,9 @@ class Kinematics:
         """
         single = np.eye(order, k=1)
         last = np.eye(order)[:, -1:]
-        return cls(np.kron(np.eye(n_dof), single), np.kron(np.eye(n_dof), last))
+        known: Array = np.kron(np.eye(n_dof), single).astype(np.float64)
+        drive: Array = np.kron(np.eye(n_dof), last).astype(np.float64)
+        return cls(known, drive)
 
     @classmethod
     def free(cls, n_states: int) -> Kinematics:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from torch import Tensor
 
 from discoverers.shooting import Observation, Record
 
+from .first_order import minimise_adam, minimise_lbfgs
+from .levenberg_marquardt import levenberg_marquardt
 from .objective import Objective
+from .regression import Regression
 from .structured_ode import StructuredODE
 from .windows import cut
 
-__all__ = ["Clock", "Schedule", "Trained", "count", "train"]
+__all__ = ["Clock", "Iterations", "Optimizer", "Schedule", "Trained", "count", "train"]
 
 Array = NDArray[np.float64]
 Iterations = Callable[[str, int], Iterable[int]]
+Optimizer = Literal["gauss-newton", "adam+lbfgs"]
 
 
 def count(name: str, maximum: int) -> Iterable[int]:
@@ -32,41 +35,50 @@ def count(name: str, maximum: int) -> Iterable[int]:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long each phase of a training is.
+    """How a training goes.
 
     Attributes
     ----------
-    windows : tuple of int or None
-        Intervals of the windows of one phase after the other; None is the whole record.
-    adam, lbfgs : int
-        Steps of Adam in the first windows, and iterations of L-BFGS in every window length; the
-        last phase, on whole records, has three times as many.
+    optimizer : {"gauss-newton", "adam+lbfgs"}
+        Levenberg-Marquardt, or Adam in the first windows and L-BFGS after it.
+    windows : tuple of int
+        Sampling intervals of the windows of one phase after the other; the last phase, on whole
+        records, comes by itself.
+    epochs : int
+        Iterations of each phase.
+    adam : int
+        Steps of Adam, with that optimizer.
     learning_rate : float
         Of Adam at its start; it falls to a hundredth along a cosine.
     substeps : int
         Runge-Kutta steps per sampling interval.
     gap_weight : float
-        Weight of gaps between windows.
+        Weight of gaps between windows in the first phase; ten times as much in each further one.
     smoothness : float
-        Weight of the roughness of splines.
+        Weight of the roughness of splines, in the last phase.
+    ridge : float
+        Weight of the squared parameters.
+    relaxation : float
+        How much heavier `smoothness` is in each phase before: guessed states are off by a drift,
+        which a stiff network cannot take for a law.
     """
 
-    windows: tuple[int | None, ...] = (8, 32, None)
+    optimizer: Optimizer = "gauss-newton"
+    windows: tuple[int, ...] = (8, 32)
+    epochs: int = 30
     adam: int = 200
-    lbfgs: int = 100
     learning_rate: float = 5e-3
     substeps: int = 2
     gap_weight: float = 1.0
-    smoothness: float = 1e-7
+    smoothness: float = 1e-6
+    ridge: float = 1e-6
+    relaxation: float = 10.0
 
     def capped(self, max_epochs: int | None) -> Schedule:
         """With no phase longer than `max_epochs`."""
         if max_epochs is None:
             return self
-        values = {**vars(self)}
-        values["adam"] = min(self.adam, max_epochs)
-        values["lbfgs"] = min(self.lbfgs, max_epochs)
-        return Schedule(**values)
+        return replace(self, epochs=min(self.epochs, max_epochs), adam=min(self.adam, max_epochs))
 
 
 @dataclass
@@ -87,9 +99,14 @@ class Clock:
         """Whether the budget is spent."""
         return self.budget is not None and self.elapsed > self.budget
 
-    def note(self, phase: str, window: int, epoch: int, loss: float) -> None:
-        """Keep one line of the history."""
-        self.rows.append((phase, window, epoch, loss, self.elapsed))
+    def noting(self, phase: str, window: int) -> Callable[[int, float], bool]:
+        """A function that keeps a line of the history and says whether the time is up."""
+
+        def note(epoch: int, loss: float) -> bool:
+            self.rows.append((phase, window, epoch, loss, self.elapsed))
+            return self.over
+
+        return note
 
     def history(self) -> pd.DataFrame:
         """One row per epoch."""
@@ -113,7 +130,7 @@ def train(
     known_x0: Array,
     *,
     schedule: Schedule,
-    targets: Sequence[Array] | None = None,
+    targets: Sequence[Array],
     iterations: Iterations = count,
     clock: Clock | None = None,
 ) -> Trained:
@@ -130,43 +147,44 @@ def train(
     known_x0 : ndarray of shape (runs, n_s)
         Initial states; NaN where they are to be estimated.
     schedule : Schedule
-    targets : sequence of ndarray of shape (n, d) or None
+    targets : sequence of ndarray of shape (n, d)
         Guessed outputs of the network at `states`, for a start by regression.
     iterations : callable
         ``iterations(name, maximum)`` yields 0, 1, ... and may end early.
     clock : Clock or None
     """
     watch = clock if clock is not None else Clock()
-    channel_scale = channel_scales(records)
-    if targets is not None:
-        _regress(ode, records, states, targets, schedule, iterations, watch)
+    scales = channel_scales(records)
+    regress(ode, records, states, targets, schedule, iterations, watch)
     lengths = [len(record) for record in records]
     current = [np.array(run) for run in states]
     for run, known in zip(current, known_x0, strict=True):
         run[0] = np.where(np.isfinite(known), known, run[0])
     longest = max(lengths) - 1
-    phases = [w for w in schedule.windows if w is not None and w < longest] + [None]
+    phases = [w for w in schedule.windows if w < longest] + [longest]
     converged = False
     for number, length in enumerate(phases):
-        windows = cut(records, length, schedule.substeps)
-        at_start = windows.first == 0
-        free = ~(at_start[:, None] & np.isfinite(known_x0[windows.run]))
-        objective = Objective(
+        stiffness = schedule.relaxation ** (len(phases) - 1 - number)
+        objective = _start_phase(
             ode,
+            records,
             observation,
-            windows,
-            windows.nodes(current),
-            free,
-            channel_scale,
-            smoothness=schedule.smoothness,
-            gap_weight=schedule.gap_weight * 10.0**number,
+            current,
+            known_x0,
+            scales,
+            schedule,
+            number,
+            length,
+            stiffness,
         )
-        name = "whole records" if length is None else f"windows of {length}"
-        if number == 0 and length is not None:
-            _adam(objective, name, windows.n_steps, schedule, iterations, watch)
-        patience = schedule.lbfgs * (3 if length is None else 1)
-        converged = _lbfgs(objective, name, windows.n_steps, patience, iterations, watch)
+        if objective is None:
+            # The law learnt so far blows up within a single interval: nothing to go on from.
+            return Trained(tuple(current), False, watch.history())
+        whole = objective.windows.n_steps == longest
+        name = "whole records" if whole else f"windows of {objective.windows.n_steps}"
+        converged = _minimise(objective, name, schedule, iterations, watch, first=number == 0)
         current = list(objective.gather(lengths))
+        converged = converged and whole
     return Trained(tuple(current), converged, watch.history())
 
 
@@ -176,7 +194,72 @@ def channel_scales(records: Sequence[Record]) -> Array:
     return np.where(deviation > 0, deviation, 1.0)
 
 
-def _regress(
+def _start_phase(
+    ode: StructuredODE,
+    records: Sequence[Record],
+    observation: Observation,
+    states: Sequence[Array],
+    known_x0: Array,
+    scales: Array,
+    schedule: Schedule,
+    number: int,
+    length: int,
+    stiffness: float,
+) -> Objective | None:
+    """The objective on windows of `length` intervals, or of fewer if those blow up."""
+    while True:
+        windows = cut(records, length, schedule.substeps)
+        at_start = windows.first == 0
+        objective = Objective(
+            ode,
+            observation,
+            windows,
+            windows.nodes(states),
+            ~(at_start[:, None] & np.isfinite(known_x0[windows.run])),
+            scales,
+            smoothness=schedule.smoothness * stiffness,
+            ridge=schedule.ridge,
+            gap_weight=schedule.gap_weight * 10.0**number,
+        )
+        if objective.settle() is not None:
+            return objective
+        if length == 1:
+            return None
+        length = max(length // 2, 1)
+
+
+def _minimise(
+    objective: Objective,
+    name: str,
+    schedule: Schedule,
+    iterations: Iterations,
+    clock: Clock,
+    *,
+    first: bool,
+) -> bool:
+    if clock.over:
+        return False
+    note = clock.noting(name, objective.windows.n_steps)
+    if schedule.optimizer == "gauss-newton":
+        steps = iterations(name, schedule.epochs)
+        return levenberg_marquardt(objective, steps, note).converged
+    if first:
+        minimise_adam(
+            objective.loss,
+            objective.variables(),
+            iterations(f"Adam, {name}", schedule.adam),
+            note,
+            schedule.adam,
+            schedule.learning_rate,
+        )
+    converged = minimise_lbfgs(
+        objective.loss, objective.variables(), iterations(name, schedule.epochs), note
+    )
+    objective.settle()  # the states at the parameters that were kept
+    return converged
+
+
+def regress(
     ode: StructuredODE,
     records: Sequence[Record],
     states: Sequence[Array],
@@ -191,140 +274,20 @@ def _regress(
     wanted = np.concatenate(targets)
     seen = np.isfinite(wanted).all(axis=1)
     ode.scale_to(X[seen], U[seen], wanted[seen])
-    network = ode.network
     inputs = ode.scaled(torch.from_numpy(X[seen]), torch.from_numpy(U[seen]))
-    target = (torch.from_numpy(wanted[seen]) - ode.output_centre) / ode.output_scale
-    adapt = getattr(network, "adapt", None)
+    outputs = (torch.from_numpy(wanted[seen]) - ode.output_centre) / ode.output_scale
+    stiffness = schedule.relaxation ** (len(schedule.windows) + 1)
+    adapt = getattr(ode.network, "adapt", None)
     if adapt is not None:
         adapt(inputs)
-    roughness = getattr(network, "roughness", None)
-
-    def loss() -> Tensor:
-        value = (network(inputs) - target).square().mean()
-        if roughness is not None:
-            value = value + schedule.smoothness * roughness()
-        return value
-
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    _minimise(loss, parameters, "regression", 0, 2 * schedule.lbfgs, iterations, clock)
+    smoothness = schedule.smoothness * stiffness
+    problem = Regression(ode.network, inputs, outputs, smoothness, schedule.ridge)
+    note = clock.noting("regression", 0)
+    if schedule.optimizer == "gauss-newton" and hasattr(ode.network, "roughness"):
+        levenberg_marquardt(problem, iterations("regression", 2 * schedule.epochs), note)
+    else:
+        # Without a measure of roughness it is the slow optimiser, stopped early, that keeps the
+        # network from learning the guessed states' drift as if it were part of the law.
+        minimise_lbfgs(problem.loss, problem.parameters, iterations("regression", 200), note)
     if adapt is not None:
         adapt(inputs)
-
-
-def _adam(
-    objective: Objective,
-    name: str,
-    window: int,
-    schedule: Schedule,
-    iterations: Iterations,
-    clock: Clock,
-) -> None:
-    variables = objective.variables()
-    optimizer = torch.optim.Adam(variables, lr=schedule.learning_rate)
-    best = (np.inf, [v.detach().clone() for v in variables])
-    for epoch in iterations(name, schedule.adam):
-        phase = np.pi * epoch / max(schedule.adam, 1)
-        rate = schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(phase)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        loss = objective.loss()
-        if loss is None or clock.over:
-            break
-        value = float(loss.detach())
-        if value < best[0]:
-            best = (value, [v.detach().clone() for v in variables])
-        loss.backward()
-        optimizer.step()
-        clock.note(f"Adam, {name}", window, epoch, value)
-    _restore(variables, best[1])
-
-
-def _lbfgs(
-    objective: Objective,
-    name: str,
-    window: int,
-    maximum: int,
-    iterations: Iterations,
-    clock: Clock,
-) -> bool:
-    converged = _minimise(
-        objective.loss, objective.variables(), name, window, maximum, iterations, clock
-    )
-    objective.loss()  # the states at the parameters that were kept
-    return converged
-
-
-def _minimise(
-    loss: Callable[[], Tensor | None],
-    variables: Sequence[Tensor],
-    name: str,
-    window: int,
-    maximum: int,
-    iterations: Iterations,
-    clock: Clock,
-) -> bool:
-    """L-BFGS; parameters end at the best point met. True if it ended of itself."""
-    sizes = [v.numel() for v in variables]
-    best: tuple[float, Array] = (np.inf, _flat(variables))
-    worst = 1.0
-
-    def value_and_gradient(point: Array) -> tuple[float, Array]:
-        nonlocal best, worst
-        _assign(variables, sizes, point)
-        value = loss()
-        if value is None or not bool(torch.isfinite(value)):
-            # A blow-up is no minimum: the line search steps back from a larger value.
-            return 10.0 * worst, np.zeros_like(point)
-        worst = max(worst, float(value.detach()))
-        gradients = torch.autograd.grad(value, list(variables), allow_unused=True)
-        if float(value.detach()) < best[0]:
-            best = (float(value.detach()), point.copy())
-        parts = [
-            np.zeros(size) if g is None else g.detach().numpy().ravel()
-            for g, size in zip(gradients, sizes, strict=True)
-        ]
-        return float(value.detach()), np.concatenate(parts).astype(np.float64)
-
-    steps = iter(iterations(name, maximum))
-    epoch = next(steps, None)
-
-    def after(_: Array) -> None:
-        nonlocal epoch
-        if epoch is not None:
-            clock.note(f"L-BFGS, {name}", window, epoch, best[0])
-        epoch = next(steps, None)
-        if epoch is None or clock.over:
-            raise StopIteration
-
-    if epoch is None or clock.over:
-        return False
-    result = minimize(
-        value_and_gradient,
-        best[1],
-        jac=True,
-        method="L-BFGS-B",
-        callback=after,
-        options={"maxiter": maximum, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-9},
-    )
-    _assign(variables, sizes, best[1])
-    return bool(result.success) and not clock.over
-
-
-def _flat(variables: Sequence[Tensor]) -> Array:
-    return np.concatenate([v.detach().numpy().ravel() for v in variables]).astype(np.float64)
-
-
-@torch.no_grad()
-def _assign(variables: Sequence[Tensor], sizes: Sequence[int], point: Array) -> None:
-    offset = 0
-    for variable, size in zip(variables, sizes, strict=True):
-        values = torch.from_numpy(point[offset : offset + size].copy())
-        variable.copy_(values.reshape(variable.shape))
-        offset += size
-
-
-@torch.no_grad()
-def _restore(variables: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.copy_(value)

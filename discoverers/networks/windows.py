@@ -72,9 +72,7 @@ def cut(records: Sequence[Record], length: int | None, substeps: int) -> Windows
     """Windows of `length` intervals (None: whole records) that share their end samples."""
     longest = max(len(record) - 1 for record in records)
     steps = longest if length is None else min(length, longest)
-    parts: dict[str, list[Array]] = {
-        name: [] for name in ("stages", "dt", "inputs", "y", "weight")
-    }
+    parts: dict[str, list[Array]] = {name: [] for name in ("stages", "dt", "inputs", "y", "weight")}
     run, first, follows = [], [], []
     for index, record in enumerate(records):
         n = len(record)
