@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .modal_forces import candidate_forces, refit, score_tests
-from .modal_model import HYSTERESIS, Force, Mode
-from .modal_projection import Fitted
+from .modal_model import HYSTERESIS, Force, ModalModel, Mode
+from .modal_projection import Fitted, evaluate
 from .modal_search import Search, mode_starts
 
 __all__ = ["Growth", "grow", "prune", "swap"]
@@ -17,6 +17,9 @@ __all__ = ["Growth", "grow", "prune", "swap"]
 PATIENCE = 2
 """Modes added in vain before the search ends."""
 
+
+HOPELESS = 10.0
+"""A part is kept without a further look where leaving it out loses so many times its price."""
 
 STIFFENING = ("q*|q|", "q**3")
 DAMPING = ("v*|v|", "v**3", "q**2*v")
@@ -116,13 +119,26 @@ def prune(search: Search, fitted: Fitted, growth: Growth) -> Fitted:
         ]
         if growth.exactly is None and len(modes) > 1:
             shorter += [(*modes[:i], *modes[i + 1 :]) for i in range(len(modes))]
-        found = [search.fit(fitted.model.with_modes(list(kept))) for kept in shorter]
+        found = [
+            search.fit(model)
+            for model in (fitted.model.with_modes(list(kept)) for kept in shorter)
+            if _may_pay(search, model, fitted)
+        ]
         better = [
             trial for trial in found if trial is not None and trial.criterion < fitted.criterion
         ]
         if not better:
             return fitted
         fitted = min(better, key=lambda trial: trial.criterion)
+
+
+def _may_pay(search: Search, model: ModalModel, fitted: Fitted) -> bool:
+    """Whether the loss, before anything else is fitted anew, is not many times what is saved."""
+    at_once = evaluate(model, search.channels, search.prior)
+    if at_once is None:
+        return True
+    saved = (fitted.criterion - fitted.objective) - (at_once.criterion - at_once.objective)
+    return at_once.objective - fitted.objective < HOPELESS * saved
 
 
 def _without(mode: Mode, j: int) -> Mode:
