@@ -36,8 +36,10 @@ VARIANCE_STEPS = 200
 VARIANCE_BINS = 20
 
 MOST_NOISE = 0.8
-"""Noise is taken out of no combination of terms beyond this share of its square: rows cannot tell
-such a combination from noise, and without the bound its coefficient could be anything."""
+"""A combination of terms with a larger share of noise in its square is not told from noise."""
+
+UNTOLD = 1e-3
+"""Weight that is left to such a combination: its coefficient costs nothing and gains nothing."""
 
 INFLATION = 1.1
 """Selection makes errors look smaller than they are."""
@@ -279,22 +281,29 @@ def _normal_equations(
         noise_moment = noise_moment + noise.T @ target / replicas
     if pooled is None:
         raise ValueError("a regression needs at least one run.")
-    corrected = replace(
-        pooled,
-        gram=pooled.gram - _bounded_noise(pooled.gram, np.asarray(noise_gram)),
-        moment=pooled.moment - noise_moment,
-        energy=pooled.energy + offset,
+    gram, moment = _without_noise(
+        pooled.gram, pooled.moment, np.asarray(noise_gram), np.asarray(noise_moment)
     )
+    corrected = replace(pooled, gram=gram, moment=moment, energy=pooled.energy + offset)
     return corrected, pooled.gram
 
 
-def _bounded_noise(gram: Array, noise: Array) -> Array:
-    """The noise's Gram matrix, at most `MOST_NOISE` of the whole in every direction."""
+def _without_noise(
+    gram: Array, moment: Array, noise_gram: Array, noise_moment: Array
+) -> tuple[Array, Array]:
+    """Normal equations less the noise's share, in directions where both matrices are diagonal.
+
+    A direction that is nearly all noise says nothing: its moment would only tell how one noise
+    explains another.
+    """
     scale = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
     scale = np.where(scale > 0.0, scale, 1.0)
     values, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
     roots = np.sqrt(np.maximum(values, 1e-12))
     whitener = vectors / roots
-    shares, directions = np.linalg.eigh(whitener.T @ (noise / np.outer(scale, scale)) @ whitener)
-    back = (vectors * roots) @ directions
-    return (back * np.minimum(shares, MOST_NOISE)) @ back.T * np.outer(scale, scale)
+    shares, turn = np.linalg.eigh(whitener.T @ (noise_gram / np.outer(scale, scale)) @ whitener)
+    back = (vectors * roots) @ turn
+    told = shares <= MOST_NOISE
+    weights = np.where(told, 1.0 - shares, UNTOLD)
+    projected = np.where(told, (whitener @ turn).T @ ((moment - noise_moment) / scale), 0.0)
+    return (back * weights) @ back.T * np.outer(scale, scale), back @ projected * scale
