@@ -32,7 +32,7 @@ from discoverers.datasets import load_f16
 from discoverers.plotting import save_figure
 from discoverers.plotting.style import COLOURS, tidy
 from discoverers.simulation import interpolated_input
-from discoverers.structures.modal import ModalStructure
+from discoverers.structures import ModalStructure
 
 TEST = 4000
 
@@ -109,6 +109,7 @@ def draw(split: Split, free: NDArray[np.float64], model: SKANODERegressor, folde
         )
     panels[1].axhline(model.score_tests_["threshold"].iloc[0], color="0.3", ls="--", lw=1)
     panels[1].set(xlabel="frequency of the mode (Hz)", ylabel="score statistic", yscale="log")
+    panels[1].set_ylim(bottom=0.03)
     panels[1].set_title("forces that could be added, and the threshold", loc="left")
     panels[1].legend(ncols=4, fontsize="small")
     for panel in panels:

@@ -80,7 +80,7 @@ class ModalStructure(Structure):
     --------
     >>> import numpy as np
     >>> from discoverers import SKANODERegressor
-    >>> from discoverers.structures.modal import ModalStructure
+    >>> from discoverers.structures import ModalStructure
     >>> t = np.arange(0, 10, 0.02)
     >>> u = np.random.default_rng(0).normal(size=(len(t) // 5, 1)).repeat(5, axis=0)[:, 0]
     >>> from scipy.signal import lsim

@@ -10,10 +10,10 @@ from scipy.interpolate import CubicSpline
 from scipy.linalg import expm
 from scipy.signal import lsim
 
-from discoverers import SKANODERegressor
+from discoverers import SKANODERegressor, load
 from discoverers.shooting import Record, integrate
+from discoverers.structures import ModalStructure
 from discoverers.structures.held_out import equations_model
-from discoverers.structures.modal import ModalStructure
 from discoverers.structures.modal_forces import score_tests
 from discoverers.structures.modal_kernels import _transition
 from discoverers.structures.modal_model import FORCES, Drive, Force, ModalModel, Mode
@@ -296,13 +296,13 @@ def test_equations_observation_and_states_are_one_system():
 
 def test_standard_errors_are_honest():
     scores = []
-    for seed in range(8):
+    for seed in range(6):
         t, u, y, _ = three_modes(400, seed=seed, noise=0.03)
         found = regressor(n_modes=3, forces="none").fit(t, y, u=u).modes_
         truth = np.array(THREE)
         scores.append((found["frequency"] - truth[:, 0]) / found["frequency_std"])
         scores.append((found["damping"] - truth[:, 1]) / found["damping_std"])
-    # 48 scores: their mean square is 1 with a standard deviation of 0.2.
+    # 36 scores: their mean square is 1 with a standard deviation of 0.24.
     assert 0.5 < np.mean(np.square(scores)) < 1.7
 
 
@@ -374,7 +374,7 @@ def simulated_forced_mode(force, seed=0, n=800):
 
 def test_a_cubic_spring_is_found_on_its_mode():
     t, u, y = simulated_forced_mode(lambda w, q, z: -0.004 * w * w * q**3)
-    model = regressor("cubic").fit(t, y, u=u)
+    model = regressor("cubic", forces=("q**3", "v**3", "hysteresis")).fit(t, y, u=u)
     assert list(model.modes_["forces"]) == ["q**3", ""]
     k = model.terms_.index("q1**3")
     truth = -0.004 * (TURN * 2.0) ** 2
@@ -385,7 +385,7 @@ def test_a_cubic_spring_is_found_on_its_mode():
 
 def test_a_yielding_spring_is_found_with_its_state():
     t, u, y = simulated_forced_mode(lambda w, q, z: -0.4 * w * w * z)
-    model = regressor("cubic").fit(t, y, u=u)
+    model = regressor("cubic", forces=("q**3", "v**3", "hysteresis")).fit(t, y, u=u)
     assert model.modes_["forces"].iloc[0] == "hysteresis"
     assert model.state_names_[-1] == "z1"
     rates = model.equations_.terms()["z1"]
@@ -394,11 +394,25 @@ def test_a_yielding_spring_is_found_with_its_state():
 
 
 def test_linear_records_get_no_force():
-    for seed in range(3):
+    for seed in range(2):
         t, u, y, _ = three_modes(400, seed=seed, noise=0.02)
         model = regressor().fit(t, y, u=u)
         assert not model.modes_["forces"].any()
         assert "excludes none" in model.hysteresis_
+
+
+def test_by_name_saved_and_on_a_run_that_was_not_fitted(tmp_path):
+    t, u, y, _ = three_modes(400)
+    by_name = SKANODERegressor("modal", interpolation="linear").fit(t, y, u=u)
+    model = regressor(n_modes=3, forces=["q**3"]).fit(t, y, u=u)
+    np.testing.assert_allclose(model.coef_, by_name.coef_, rtol=1e-3)
+    model.save(tmp_path / "model.zip")
+    again = load(tmp_path / "model.zip")
+    np.testing.assert_array_equal(again.predict(t), model.predict(t))
+    assert again.hysteresis_ == model.hysteresis_
+    assert again.modes_.equals(model.modes_)
+    other = three_modes(300, seed=8, start=((0.1, 0.3), (-0.5, 0.2), (0.3, 0.0)))
+    assert model.score([other[0]], [other[2]], u=[other[1]]) > 0.999
 
 
 def test_input_that_is_held():
