@@ -26,6 +26,9 @@ __all__ = ["NeuralODEBaseline"]
 
 Array = NDArray[np.float64]
 
+SCHEDULE = Schedule(windows=(2, 8, 32))
+"""The same for all three. States that mean nothing are guessed badly: windows start short."""
+
 
 class NeuralODEBaseline(RegressorMixin, BaseEstimator):
     """What the three baselines share: a perceptron in an equation, and its training.
@@ -105,7 +108,7 @@ class NeuralODEBaseline(RegressorMixin, BaseEstimator):
             random_state=self.random_state,
         )
         ode = StructuredODE(network, kinematics, records[0].u.shape[1])
-        schedule = Schedule().capped(self.max_epochs)
+        schedule = SCHEDULE.capped(self.max_epochs)
         trained = train(
             ode,
             records,
@@ -222,7 +225,7 @@ class NeuralODEBaseline(RegressorMixin, BaseEstimator):
             )
         if not 0 <= run < len(self.x0_):
             raise ValueError(f"run must be from 0 to {len(self.x0_) - 1}, got {run}.")
-        return free_run(self.module_, record, self.x0_[run], Schedule().substeps), record
+        return free_run(self.module_, record, self.x0_[run], SCHEDULE.substeps), record
 
     @staticmethod
     def _observe(ode: StructuredODE, observation: Observation, X: Array, record: Record) -> Array:

@@ -33,7 +33,7 @@ SCHEDULE = Schedule(
 """Training of the MultKAN: each call costs as much as ten of a spline layer."""
 LIBRARY = ("x", "x^2", "x^3", "x^4", "exp", "sin", "tanh", "abs", "0")
 """Symbols that an edge may become."""
-SIMPLICITY = 0.0
+SIMPLICITY = 0.2
 """pykan's `weight_simple`; at its default of 0.8 it sets x|x| and x - x^3 to zero."""
 NEGLIGIBLE = 1e-3
 """Terms of the formula smaller than this, relative to the acceleration's size, are dropped."""
