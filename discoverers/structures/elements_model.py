@@ -7,7 +7,7 @@ opposite signs and one coefficient, whatever the masses are. Their inverses are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -93,6 +93,7 @@ class ElementModel:
     elements: tuple[Element, ...]
     driven: tuple[int, ...]
     pinned: tuple[int, ...] = ()
+    _parts: dict[tuple[int, ...], ElementModel] = field(default_factory=dict, repr=False)
 
     def _symbols(self, kind: str) -> list[sympy.Symbol]:
         return [sympy.Symbol(f"{kind}{i + 1}") for i in range(self.n_dof)]
@@ -131,8 +132,12 @@ class ElementModel:
         return self.n_dof + len(self.driven)
 
     def select(self, support: Sequence[int]) -> ElementModel:
-        """With some of the elements only."""
-        return replace(self, elements=tuple(self.elements[k] for k in support))
+        """With some of the elements only; kept, for compiling takes as long as integrating."""
+        key = tuple(support)
+        if key not in self._parts:
+            elements = tuple(self.elements[k] for k in key)
+            self._parts[key] = replace(self, elements=elements, _parts={})
+        return self._parts[key]
 
     def coefficients(self, strengths: Array) -> Array:
         """Coefficients of all columns (K,) from those of the elements."""

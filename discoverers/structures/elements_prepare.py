@@ -216,7 +216,7 @@ def _pin(free: Measured, motions: list[dict[int, tuple[Array, Array]]], start: A
     return replace(
         free,
         records=tuple(records),
-        elements=replace(free.elements, pinned=masses),
+        elements=replace(free.elements, pinned=masses, _parts={}),
     )
 
 

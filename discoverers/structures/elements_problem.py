@@ -29,6 +29,11 @@ SMALLEST_DAMPING = 1e-12
 LARGEST_DAMPING = 1e9
 MAX_SUBSTEPS = 32
 
+FAIR_TRIAL = 4
+SLOW = 0.1
+"""A calibration that is far behind is given up if, after so many iterations, one lowers its cost
+by less than this share."""
+
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -250,11 +255,18 @@ class Measured:
         return Point(point.support, point.strengths + step[:k], masses, start)
 
     def minimise(
-        self, point: Point, max_iterations: int = 12, decrease: float = 1e-3
+        self,
+        point: Point,
+        max_iterations: int = 12,
+        decrease: float = 1e-3,
+        hopeless: float = np.inf,
     ) -> tuple[Point, float, bool]:
-        """Levenberg-Marquardt: the point, its cost (infinite if it blows up), converged."""
+        """Levenberg-Marquardt: the point, its cost (infinite if it blows up), converged.
+
+        It is given up when, after some iterations, the cost is above `hopeless` and falls slowly.
+        """
         damping, cost = DAMPING, np.inf
-        for _ in range(max_iterations):
+        for iteration in range(max_iterations):
             normal = self.normal(point)
             if normal is None:
                 return point, np.inf, False
@@ -278,6 +290,9 @@ class Measured:
             damping = max(damping / 10.0, SMALLEST_DAMPING)
             if normal.cost - cost <= decrease * normal.cost + 1e-12:
                 return point, cost, True
+            slow = normal.cost - cost <= SLOW * normal.cost
+            if slow and iteration >= FAIR_TRIAL and cost > hopeless:
+                return point, cost, False
         return point, cost, False
 
 

@@ -39,6 +39,9 @@ CLOSE = 30.0
 PROMISING = 12.0
 """Where the model fits, sets predicted further behind than this are not calibrated."""
 
+HOPELESS = 100.0
+"""How far behind the best a structure's score has to be for its calibration to be given up."""
+
 FITS = 1.7
 """A misfit per datum, in units of the noise's variance, that counts as a fit."""
 
@@ -123,8 +126,10 @@ class _Window:
         """Calibrate a structure from given numbers, and keep the better of this and before."""
         self.calibrations += 1
         effort = (40, 1e-7) if self.last else (25, 1e-4)
-        point, cost, converged = self.measured.minimise(start.moved_to(support), *effort)
         rows = self.measured.n_observed
+        best = min((each.cost for each in self.pool.values()), default=np.inf)
+        hopeless = best * np.exp(HOPELESS / rows)
+        point, cost, converged = self.measured.minimise(start.moved_to(support), *effort, hopeless)
         score = np.inf
         if np.isfinite(cost):
             charged = self.charges.charges(rows)[list(support)].sum()
