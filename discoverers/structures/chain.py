@@ -163,14 +163,16 @@ class ChainStructure(Structure):
         whole = _task(chain, data, options, data.records)
         task = _task(chain, data, options, _heads(data.records))
         began = time.perf_counter()
-        dictionary = make_dictionary(chain, options)
         start = guess_states(task)
+        dictionary = make_dictionary(chain, options).softened(start.states)
         kan = fit_spline_kan(task, start)
         learnt = time.perf_counter()
         work = extract(task, dictionary, kan)
         chosen = _decide(work, whole, start)
         extracted = time.perf_counter()
         finished = finish(whole, dictionary, chosen)
+        work.task = whole
+        work.adopt(finished.support, finished.model, finished.calibration)
         seconds = (learnt - began, extracted - learnt, time.perf_counter() - extracted)
         return report(whole, Stages(start, kan, work, finished, seconds))
 

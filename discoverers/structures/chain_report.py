@@ -20,8 +20,9 @@ from .chain_model import ChainTask
 from .edges import EdgeFunction
 from .extraction import Extraction
 from .finishing import Finished
-from .judging import Candidate
+from .judging import SWITCH_FLOOR, Candidate
 from .learnt_edges import edge_functions
+from .misfit import not_expressible
 from .spline_kan import SplineKAN
 from .start import Start
 
@@ -37,9 +38,6 @@ TIED = 2.0
 
 FRONT_GAIN = 1.0
 """What a larger law has to gain in deviance to be on the front."""
-
-NOT_EXPRESSIBLE = 1.15
-"""Ratio of the best law's residual to the network's from which the library is called short."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ def report(task: ChainTask, stages: Stages) -> StructuralFit:
     paths = fit.paths if usable else None
     states = tuple(p.X for p in paths) if paths else writer.guessed(stages.start.states)
     rates = tuple(p.F for p in paths) if paths else writer.guessed(stages.start.rates)
-    equations = finished.model.equations(fit.theta)
+    equations = finished.written.equations(fit.theta)
     kan = stages.kan
     edges: tuple[EdgeFunction, ...] = ()
     if kan.converged:
@@ -104,7 +102,6 @@ class _Writer:
     def __init__(self, task: ChainTask, stages: Stages) -> None:
         self.task, self.stages = task, stages
         self.chain = task.chain
-        self.symbols = stages.finished.model
         self.dictionary = stages.extraction.dictionary
         names = (*self.chain.state_names, *self.chain.input_names)
         self.variables = tuple(map(sympy.Symbol, names))
@@ -119,7 +116,7 @@ class _Writer:
         """Values of the final model's columns as (V, K)."""
         out = np.zeros((len(self.chain.state_names), len(self.terms)))
         place = {name: k for k, name in enumerate(self.terms)}
-        for column, value in zip(self.stages.finished.model.columns, values, strict=True):
+        for column, value in zip(self.stages.finished.written.columns, values, strict=True):
             name = column.term if isinstance(column.term, str) else self.name(column.term)
             for state in column.drives:
                 out[self.chain.state_names.index(state), place[name]] = value
@@ -133,7 +130,7 @@ class _Writer:
         """Names of what the covariance is about."""
         fit, out = self.stages.finished.calibration, []
         for k in np.flatnonzero(fit.free_theta).tolist():
-            column = self.stages.finished.model.columns[k]
+            column = self.stages.finished.written.columns[k]
             out.append((f"{next(iter(column.drives))}': {self.name(column.term)}", int(k)))
         several = len(fit.x0) > 1
         for run, place in np.argwhere(fit.free_x0):
@@ -150,7 +147,7 @@ class _Writer:
         return tuple(out)
 
     def equations(self, candidate: Candidate) -> Equations:
-        columns = [self.dictionary.columns[k] for k in candidate.support]
+        columns = [self.dictionary.exact_columns[k] for k in candidate.support]
         model = self.chain.model(columns)
         skip = model.n_columns - len(columns)
         return model.equations(np.concatenate([np.ones(skip), candidate.coef]))
@@ -158,21 +155,17 @@ class _Writer:
     def alternatives(self) -> pd.DataFrame:
         """Laws within `CLOSE` of the best, the chosen one first."""
         work, chosen = self.stages.extraction, self.stages.finished
-        ranked = work.ranked
-        scores = np.array([work.judge.score(one) for one in ranked])
-        keep = [i for i in range(len(ranked)) if scores[i] - scores[0] <= CLOSE]
-        systems = [self.equations(ranked[i]) for i in keep]
-        for place, i in enumerate(keep):
-            if ranked[i].support == chosen.support:
-                systems[place] = chosen.model.equations(chosen.calibration.theta)
-        if not systems:
-            systems, scores, keep = (
-                [chosen.model.equations(chosen.calibration.theta)],
-                np.zeros(1),
-                [0],
-            )
-        behind = scores[keep] - scores[keep[0]]
-        weights = np.exp(-0.5 * behind)
+        best = chosen.written.equations(chosen.calibration.theta)
+        systems, behind = [best], [0.0]
+        held = work.pool.get(chosen.support)
+        reference = work.judge.score(held) if held is not None else np.inf
+        for one in work.ranked:
+            away = work.judge.score(one) - reference
+            # Laws ahead of the chosen one lost a term that the last calibration showed to be idle.
+            if one.support != chosen.support and 0.0 <= away <= CLOSE:
+                systems.append(self.equations(one))
+                behind.append(away)
+        weights = np.exp(-0.5 * np.array(behind))
         return pd.DataFrame(
             {
                 "equation": [str(system) for system in systems],
@@ -193,14 +186,14 @@ class _Writer:
                 or held is None
                 or (
                     held.support != chosen.support
-                    and work.judge.deviance(one.rss) < work.judge.deviance(held.rss)
+                    and work.judge.deviance(one) < work.judge.deviance(held)
                 )
             ):
                 best[len(one.support)] = one
         rows, lowest = [], np.inf
         for size in sorted(best):
             one = best[size]
-            value = work.judge.deviance(one.rss)
+            value = work.judge.deviance(one)
             if value < lowest - FRONT_GAIN or one.support == chosen.support:
                 rows.append(one)
                 lowest = min(lowest, value)
@@ -210,7 +203,7 @@ class _Writer:
         sigma = np.maximum(noise, 1e-300)
         losses = [float(np.mean(one.rss / count / sigma**2)) for one in rows]
         systems = [
-            chosen.model.equations(chosen.calibration.theta)
+            chosen.written.equations(chosen.calibration.theta)
             if one.support == chosen.support
             else self.equations(one)
             for one in rows
@@ -269,20 +262,21 @@ class _Writer:
                     ConvergenceWarning,
                 )
             )
-        elif stages.kan.converged:
-            n = fit.n_observed
-            law = np.sqrt(
-                fit.rss / np.maximum(n - len(fit.normal) / len(n), 1) + self.task.floor**2
+        else:
+            same = stages.extraction.learnt_on is self.task.records
+            jumps = self.dictionary.switching[list(finished.support)].any()
+            reason = not_expressible(
+                fit,
+                self.task.records,
+                self.task.data.observation(self.chain.state_names),
+                stages.kan.noise_std if stages.kan.converged and same else None,
+                self.task.floor * (SWITCH_FLOOR if jumps else 1.0),
             )
-            network = np.sqrt(stages.kan.noise_std**2 + self.task.floor**2)
-            ratio = float(np.max(law / network))
-            limit = max(NOT_EXPRESSIBLE, 1.0 + 4.0 / np.sqrt(float(n.sum())))
-            if ratio > limit:
+            if reason is not None:
                 out.append(
                     Note(
-                        "The law is not expressible in the library: the best one leaves "
-                        f"{ratio:.2g} times the residual of the spline network. Read its curves in "
-                        "`edge_functions_`, or pass a richer `library`.",
+                        f"The law is not expressible in the library. Of the best one: {reason}. "
+                        "Read the curves in `edge_functions_`, or pass a richer `library`.",
                         MisfitWarning,
                     )
                 )

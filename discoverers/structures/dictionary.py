@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
@@ -23,6 +24,9 @@ Array = NDArray[np.float64]
 
 DEGREE = 3
 
+LAYER = 1e-3
+"""Width of the layer in which sign is smooth, per size of its argument."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
@@ -40,6 +44,8 @@ class Dictionary:
     values : tuple of float or None
         Coefficients that the user fixed.
     required : ndarray of bool, shape (K,)
+    widths : mapping of str to float
+        Width, by state, of the layer in which sign goes from -1 to 1 when it is integrated.
     """
 
     chain: Chain
@@ -48,17 +54,44 @@ class Dictionary:
     weights: Array
     values: tuple[float | None, ...]
     required: NDArray[np.bool_]
+    widths: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.terms)
 
-    @property
-    def columns(self) -> list[Column]:
-        """Columns of a model, kinematics not included."""
-        return [
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of a model as it is integrated, kinematics not included.
+
+        A jump has no derivative at its switches, and no rate where dry friction holds: sign becomes
+        a steep tanh.
+        """
+        return self._columns([_softened(term, self.widths) for term in self.terms])
+
+    @cached_property
+    def exact_columns(self) -> tuple[Column, ...]:
+        """The same as they are written."""
+        return self._columns(self.terms)
+
+    def _columns(self, terms: Sequence[sympy.Expr]) -> tuple[Column, ...]:
+        return tuple(
             Column(term, {self.chain.tops[law]: 1.0}, value=value)
-            for term, law, value in zip(self.terms, self.laws, self.values, strict=True)
-        ]
+            for term, law, value in zip(terms, self.laws, self.values, strict=True)
+        )
+
+    @cached_property
+    def switching(self) -> NDArray[np.bool_]:
+        """Columns that jump."""
+        return np.array([term.has(sympy.sign) for term in self.terms], dtype=bool)
+
+    def softened(self, states: Sequence[Array]) -> Dictionary:
+        """The same dictionary with layers in proportion to the states' sizes."""
+        sizes = np.sqrt((np.concatenate(list(states)) ** 2).mean(axis=0))
+        widths = {
+            name: LAYER * float(size) if size > 0.0 else 1.0
+            for name, size in zip(self.chain.state_names, sizes, strict=True)
+        }
+        return replace(self, widths=widths)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,6 +146,14 @@ def make_dictionary(chain: Chain, options: Options) -> Dictionary:
         tuple(options.required.get(term) for term in terms),
         np.array([term in options.required for term in terms], dtype=bool),
     )
+
+
+def _softened(term: sympy.Expr, widths: Mapping[str, float]) -> sympy.Expr:
+    def soft(argument: sympy.Expr) -> sympy.Expr:
+        known = [widths[s.name] for s in argument.free_symbols if s.name in widths]
+        return sympy.tanh(argument / max(known)) if known else sympy.sign(argument)
+
+    return term.replace(sympy.sign, soft)
 
 
 def term_weight(term: sympy.Expr) -> float:

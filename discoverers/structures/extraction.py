@@ -33,7 +33,6 @@ from .dictionary import Dictionary
 from .judging import Candidate, Judge, Support, contributions
 from .spline_kan import SplineKAN
 from .start import Start
-from .switching import polish, switches
 
 __all__ = ["Extraction", "extract"]
 
@@ -47,8 +46,7 @@ ROUNDS = 8
 FIRST_WINDOW = 40
 DEFAULT_MAX_TERMS = 8
 
-SHARPENED = 2
-SWITCH_SUBSTEPS = 4
+SWITCH_SUBSTEPS = 8
 
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
@@ -97,9 +95,10 @@ class Extraction:
         model = dictionary.chain.model(columns)
         skip = model.n_columns - len(columns)
         theta = np.concatenate([np.ones(skip), coef])
-        best = self._calibrate(model, theta, x0, None)
+        steps = self.substeps_of(support)
+        best = self._calibrate(model, theta, x0, None, steps)
         if best.cost > 2.0 * float(self.judge.n_observed.sum()):
-            again = self._calibrate(model, theta, x0, FIRST_WINDOW)
+            again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps)
             best = again if again.cost < best.cost else best
         found = self._candidate(support, model, best)
         held = self.pool.get(support)
@@ -107,30 +106,29 @@ class Extraction:
             self.pool[support] = found
         return self.pool[support]
 
+    def adopt(self, support: Support, model: StateSpaceModel, fit: Calibration) -> None:
+        """Keep a law that was calibrated elsewhere, if it got through."""
+        if np.isfinite(fit.cost):
+            self.pool[support] = self._candidate(support, model, fit)
+
+    def substeps_of(self, support: Sequence[int]) -> int | None:
+        """Steps a sample: steep layers need several."""
+        if self.substeps is None or not self.dictionary.switching[list(support)].any():
+            return self.substeps
+        return max(self.substeps, SWITCH_SUBSTEPS)
+
     def _calibrate(
-        self, model: StateSpaceModel, theta: Array, x0: Array, windows: int | None
+        self,
+        model: StateSpaceModel,
+        theta: Array,
+        x0: Array,
+        windows: int | None,
+        steps: int | None,
     ) -> Calibration:
         return calibrate(
             model, theta, x0, self.task.records, self.observation, self.noise_std,
-            free_x0=self.task.free_x0, windows=windows, max_iterations=15, substeps=self.substeps,
+            free_x0=self.task.free_x0, windows=windows, max_iterations=15, substeps=steps,
         )  # fmt: skip
-
-    def sharpen(self) -> None:
-        """Calibrate laws that switch by differences: the best, and simpler ones close to it."""
-        ranked = self.ranked[:FIRST_BATCH]
-        by_size = sorted(ranked, key=lambda one: len(one.support))
-        for one in dict.fromkeys([*ranked[:SHARPENED], *by_size[:SHARPENED]]):
-            columns = [self.dictionary.columns[k] for k in one.support]
-            model = self.dictionary.chain.model(columns)
-            if not switches(model):
-                continue
-            theta = np.concatenate([np.ones(model.n_columns - len(columns)), one.coef])
-            fit = calibrate(
-                model, theta, one.x0, self.task.records, self.observation, self.noise_std,
-                free_x0=self.task.free_x0, max_iterations=2, substeps=SWITCH_SUBSTEPS,
-            )  # fmt: skip
-            fit = polish(self.task, model, fit, self.observation, self.noise_std, SWITCH_SUBSTEPS)
-            self.pool[one.support] = self._candidate(one.support, model, fit)
 
     def _candidate(self, support: Support, model: StateSpaceModel, best: Calibration) -> Candidate:
         dictionary, skip = self.dictionary, model.n_columns - len(support)
@@ -190,7 +188,8 @@ class Extraction:
         skip = model.n_columns - len(theta)
         return tangent(
             model, np.concatenate([np.ones(skip), theta]), x0, self.task.records,
-            self.observation, self.noise_std, free_x0=self.task.free_x0, substeps=self.substeps,
+            self.observation, self.noise_std, free_x0=self.task.free_x0,
+            substeps=self.substeps_of(np.flatnonzero(theta[: len(self.dictionary)]).tolist()),
             free_theta=np.arange(model.n_columns) >= skip,
         )  # fmt: skip
 
@@ -295,7 +294,6 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         work.noise_std = np.maximum(guess.noise_std, task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
-    work.sharpen()
     return work
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,7 @@ from discoverers.shooting import Calibration, StateSpaceModel, calibrate
 
 from .chain_model import ChainTask, enough_substeps
 from .dictionary import Dictionary
-from .judging import Candidate, Judge
-from .switching import polish, switches
+from .judging import Candidate, Judge, shares
 
 __all__ = ["Finished", "finish"]
 
@@ -36,6 +35,9 @@ class Finished:
     support : tuple of int
         Columns of the dictionary.
     model : StateSpaceModel
+        As it was integrated.
+    written : StateSpaceModel
+        As the equations are written: with sign where a steep layer was integrated.
     calibration : Calibration
         With covariance in the data's own noise.
     noise_std : ndarray of shape (C,)
@@ -44,6 +46,7 @@ class Finished:
 
     support: tuple[int, ...]
     model: StateSpaceModel
+    written: StateSpaceModel
     calibration: Calibration
     noise_std: Array
     offset_identifiable: bool | None
@@ -52,10 +55,34 @@ class Finished:
 def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
     """Calibrate the chosen law on all data, with accurate integration and the noise re-estimated.
 
+    Terms that then turn out to contribute next to nothing are left out, one by one.
+
     Returns
     -------
     Finished
     """
+    judge = Judge.of(task, dictionary)
+    while True:
+        made = _calibrated(task, dictionary, chosen)
+        fit, k = made.calibration, len(made.support)
+        if not np.isfinite(fit.cost) or k < 2:
+            return made
+        coef = fit.theta[len(fit.theta) - k :]
+        values = [
+            made.model.term_values(path.X, record.u)[:, -k:]
+            for path, record in zip(fit.paths, task.records, strict=True)
+        ]
+        ratios = shares(values, coef, np.array([dictionary.laws[i] for i in made.support]))
+        ratios = np.where(dictionary.required[list(made.support)], np.inf, ratios)
+        weakest = int(np.argmin(ratios))
+        if ratios[weakest] >= judge.least(made.support):
+            return made
+        left = [i for i in range(k) if i != weakest]
+        support = tuple(made.support[i] for i in left)
+        chosen = replace(chosen, support=support, coef=coef[left], x0=fit.x0, rss=fit.rss)
+
+
+def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
     columns = [dictionary.columns[k] for k in chosen.support]
     model = dictionary.chain.model(columns)
     skip = model.n_columns - len(columns)
@@ -67,13 +94,10 @@ def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finish
     noise = judge.noise(chosen.rss, len(columns))
 
     def calibrated(theta: Array, x0: Array, noise: Array) -> Calibration:
-        made = calibrate(
+        return calibrate(
             model, theta, x0, task.records, observation, noise, free_x0=free, max_iterations=40,
             substeps=substeps,
         )  # fmt: skip
-        if not switches(model):
-            return made
-        return polish(task, model, made, observation, noise, substeps)
 
     fit = calibrated(theta, chosen.x0, noise)
     identifiable: bool | None = None
@@ -89,7 +113,8 @@ def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finish
     if np.isfinite(fit.cost):
         noise = _noise(task, fit, len(columns) + int(free.sum()))
         fit = calibrated(fit.theta, fit.x0, noise)
-    return Finished(chosen.support, model, fit, noise, identifiable)
+    written = dictionary.chain.model([dictionary.exact_columns[k] for k in chosen.support])
+    return Finished(chosen.support, model, written, fit, noise, identifiable)
 
 
 def _noise(task: ChainTask, fit: Calibration, n_parameters: int) -> Array:

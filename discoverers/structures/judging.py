@@ -19,6 +19,13 @@ SMALLEST_SHARE = 2e-3
 """Terms whose contribution to the law stays below this share of it are left out."""
 
 
+SWITCH_SHARE = 1e-2
+"""The same of laws that jump."""
+
+SWITCH_FLOOR = 3.0
+"""Floor of laws that jump, in units of others': samples close to a switch hang on its moment."""
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A law that was calibrated.
@@ -61,12 +68,15 @@ class Judge:
     floor : ndarray of shape (C,)
     charges : ndarray of shape (K,)
     known_noise : ndarray of shape (C,) or None
+    switching : ndarray of bool, shape (K,)
+        Columns that jump.
     """
 
     n_observed: NDArray[np.int64]
     floor: Array
     charges: Array
     known_noise: Array | None
+    switching: NDArray[np.bool_]
 
     @classmethod
     def of(cls, task: ChainTask, dictionary: Dictionary) -> Judge:
@@ -77,26 +87,33 @@ class Judge:
             task.floor,
             dictionary.charges(int(rows.sum()), task.options.gamma),
             task.data.noise_std,
+            dictionary.switching,
         )
 
-    def deviance(self, rss: Array) -> float:
-        """-2 log likelihood, up to a constant, of residual sums of squares (C,)."""
-        count = np.maximum(self.n_observed, 1)
-        variance = rss / count + self.floor**2
+    def deviance(self, candidate: Candidate) -> float:
+        """-2 log likelihood, up to a constant."""
+        rss, floor, count = candidate.rss, self.floor, np.maximum(self.n_observed, 1)
+        if self.switching[list(candidate.support)].any():
+            floor = SWITCH_FLOOR * floor
+        variance = rss / count + floor**2
         if self.known_noise is not None:
-            known = self.known_noise**2 + self.floor**2
+            known = self.known_noise**2 + floor**2
             # Residuals below the known noise are as good as at it.
             below = rss / known
             profiled = count * (1.0 + np.log(np.maximum(variance / known, 1e-300)))
             return float(np.sum(np.where(variance <= known, below, profiled)))
         return float(np.sum(self.n_observed * np.log(variance)))
 
+    def least(self, support: Support) -> float:
+        """Smallest contribution that a term of such a law may have."""
+        return SWITCH_SHARE if self.switching[list(support)].any() else SMALLEST_SHARE
+
     def score(self, candidate: Candidate) -> float:
         """Lower is better."""
-        if not np.isfinite(candidate.cost) or candidate.share < SMALLEST_SHARE:
+        if not np.isfinite(candidate.cost) or candidate.share < self.least(candidate.support):
             return np.inf
         charged = float(self.charges[list(candidate.support)].sum())
-        return self.deviance(candidate.rss) + charged + candidate.cancellation
+        return self.deviance(candidate) + charged + candidate.cancellation
 
     def noise(self, rss: Array, n_parameters: float) -> Array:
         """Noise that residuals show, degrees of freedom allowed for, never below the floor."""
@@ -124,15 +141,19 @@ def contributions(values: list[Array], coef: Array, laws: Array) -> tuple[float,
         Root mean squares relative to the law's; a coefficient that only its opposite in another
         term keeps at bay needs as many more digits as the terms are larger than the law.
     """
+    ratios = shares(values, coef, laws)
+    smallest = float(ratios.min(initial=1.0))
+    return smallest, 2.0 * float(np.log(np.maximum(ratios, 1.0)).sum())
+
+
+def shares(values: list[Array], coef: Array, laws: Array) -> Array:
+    """Root mean square of each term, relative to its law's, shape (k,)."""
     if len(coef) == 0:
-        return 1.0, 0.0
+        return np.ones(0)
     parts = np.concatenate(values) * coef
-    spread = np.sqrt((parts**2).mean(axis=0))
-    share, cancellation = 1.0, 0.0
+    spread, out = np.sqrt((parts**2).mean(axis=0)), np.ones(len(coef))
     for law in np.unique(laws):
         mine = laws == law
         whole = np.sqrt((parts[:, mine].sum(axis=1) ** 2).mean())
-        ratios = spread[mine] / max(whole, 1e-300)
-        share = min(share, float(ratios.min()))
-        cancellation += 2.0 * float(np.log(np.maximum(ratios, 1.0)).sum())
-    return share, cancellation
+        out[mine] = spread[mine] / max(whole, 1e-300)
+    return out

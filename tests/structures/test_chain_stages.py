@@ -5,9 +5,9 @@ import pytest
 import sympy
 from numpy.testing import assert_allclose
 
-from discoverers.shooting import Observation, calibrate
+from discoverers.datasets import nonlinear_oscillator, observe
 from discoverers.sparse import NormalEquations
-from discoverers.structures import Channel, Data, Options
+from discoverers.structures import ChainStructure, Channel, Data, Options
 from discoverers.structures.chain import _task
 from discoverers.structures.chain_model import Chain, enough_substeps
 from discoverers.structures.dictionary import make_dictionary, term_weight
@@ -15,9 +15,9 @@ from discoverers.structures.drift import remove_drift
 from discoverers.structures.edges import EdgeFunction
 from discoverers.structures.extraction import score_subsets
 from discoverers.structures.judging import contributions
+from discoverers.structures.misfit import whiteness
 from discoverers.structures.spline_kan import fit_spline_kan
 from discoverers.structures.start import guess_states
-from discoverers.structures.switching import polish, switches
 
 from .chain_systems import REST, UNKNOWN, data, duffing, force, oscillator
 
@@ -172,38 +172,24 @@ def test_terms_that_cancel_cost_and_small_ones_show():
 # --- laws that switch
 
 
-def test_friction_is_calibrated_through_its_switches():
-    def law(x, v, u):
-        return -4.0 * x - 0.4 * np.sign(v) + u
+def test_sign_is_integrated_as_a_thin_layer_and_written_as_sign():
+    dictionary = make_dictionary(CHAIN, Options()).softened([np.array([[2.0, 10.0]])])
+    v = sympy.Symbol("v")
+    place = dictionary.terms.index(sympy.sign(v))
+    assert dictionary.switching[place]
+    assert dictionary.switching.sum() == 1
+    assert dictionary.columns[place].term == sympy.tanh(v / 0.01)
+    assert dictionary.exact_columns[place].term == sympy.sign(v)
 
-    t = np.arange(0.0, 12.0, 0.1)
-    push = 3.0 * np.sin(1.7 * t)
-    fine = np.linspace(0.0, t[-1], 20 * (len(t) - 1) * 20 + 1)
-    state = np.array([0.0, 1.0])
-    rows, h = [state], fine[1]
-    for s in fine[:-1]:
-        # Small steps stand in for events: the switch is met to within 5e-3 of a sample.
-        def rate(y, at):
-            return np.array([y[1], law(y[0], y[1], 3.0 * np.sin(1.7 * at))])
 
-        k1 = rate(state, s)
-        k2 = rate(state + 0.5 * h * k1, s + 0.5 * h)
-        state = state + h * k2
-        rows.append(state)
-    X = np.array(rows)[:: 20 * 20]
-    a = law(X[:, 0], X[:, 1], push)
-    dictionary = make_dictionary(CHAIN, Options())
-    x, v, u = sympy.symbols("x v u")
-    places = [dictionary.terms.index(term) for term in (x, sympy.sign(v), u)]
-    model = CHAIN.model([dictionary.columns[k] for k in places])
-    assert switches(model)
-    task = task_of(data(t, a, push, np.array([[0.0, 1.0]]), noise=0.01))
-    observation = Observation.acceleration(model, ("v",))
-    start = np.array([1.0, -3.9, -0.35, 1.0])
-    fit = calibrate(model, start, [0.0, 1.0], task.records, observation, [0.01], substeps=8)
-    better = polish(task, model, fit, observation, np.array([0.01]), 8)
-    assert better.cost <= fit.cost * (1.0 + 1e-9)
-    assert_allclose(better.theta[1:], [-4.0, -0.4, 1.0], rtol=0.02)
+def test_friction_is_found_where_it_holds_the_mass():
+    record = observe(nonlinear_oscillator("coulomb"), "acceleration", noise=0.01, seed=0)
+    head = slice(None, 201)
+    given = data(record.t[head], record.y[head, 0], record.u[head, 0], REST)
+    fit = ChainStructure().discover(given, Options())
+    law = {str(term): value for term, value in fit.equations.terms()["v"].items()}
+    assert law.keys() == {"x", "v", "u", "sign(v)"}
+    assert_allclose(law["sign(v)"], -0.3, atol=0.01)
 
 
 def test_switching_laws_stop_at_the_most_substeps():
@@ -214,6 +200,13 @@ def test_switching_laws_stop_at_the_most_substeps():
     theta = np.array([1.0, 0.0, -4.0])
     assert enough_substeps(model, theta, np.array([[1.0, 0.0]]), given.records, 1e-12, 4) == 4
     assert enough_substeps(model, theta, np.array([[1.0, 0.0]]), given.records, 0.1, 4) == 1
+
+
+def test_whiteness_is_the_sum_of_squared_autocorrelations():
+    # Of +1, -1, +1, ... the autocorrelation at lag k is (-1)^k (n - k) / n.
+    n = 200
+    residuals = (-1.0) ** np.arange(n)
+    assert_allclose(whiteness(residuals), n * sum((1 - k / n) ** 2 for k in range(1, 6)))
 
 
 # --- edges
