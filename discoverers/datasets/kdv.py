@@ -94,7 +94,7 @@ def kdv(
 
     Examples
     --------
-    >>> from discoverers.datasets import kdv
+    >>> from discoverers.datasets.kdv import kdv
     >>> record = kdv(noise=0.05)[0]
     >>> record.X.shape, record.equations
     ((140, 256), u_t = -u_xxx - u u_x)
