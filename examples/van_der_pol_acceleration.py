@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from discoverers import SKANODERegressor
-from discoverers.datasets import ForcedRecord, van_der_pol_forced, observe
+from discoverers.datasets import ForcedRecord, observe, van_der_pol_forced
 from discoverers.plotting import save_figure
 from discoverers.plotting.style import COLOURS, tidy
 
