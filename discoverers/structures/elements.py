@@ -67,7 +67,7 @@ class ElementStructure(Structure):
     >>> import numpy as np
     >>> from discoverers import SKANODERegressor
     >>> from discoverers.datasets import mass_chain, observe
-    >>> from discoverers.structures.elements import ElementStructure
+    >>> from discoverers.structures import ElementStructure
     >>> record = observe(mass_chain(2, force_at=1), noise=0.01, seed=0).training()
     >>> structure = ElementStructure(force_on=1, laws=("d", "w", "d**3"))
     >>> model = SKANODERegressor(structure, initial_state="rest")
