@@ -39,8 +39,11 @@ STATIC_ROUNDS = 3
 LONG_ROUNDS = 4
 """Rounds of improving a law without hidden force that was looked for before, and that was not."""
 
-DESCENTS = 2
-"""Candidates that are improved, until one explains the data."""
+SHARP_ROUNDS = 2
+"""Rounds after the steps of integration were made smaller."""
+
+HIDDEN_ROUNDS = (6, 3)
+"""Rounds of each of the first candidates that are improved, until one explains the data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +124,7 @@ def search_hidden(
     known = _from_fit(task, plain, static)
     first = min([linear, *known], key=lambda one: one.score)
     best = plain.descend(first, STATIC_ROUNDS if known else LONG_ROUNDS)
+    best = _sharpened(task, plain, best)
     if explains(best.cost, task.n_rows):
         return HiddenSearch(None)
     scales = _scales(task, plain, best)
@@ -128,7 +132,7 @@ def search_hidden(
         return HiddenSearch(None)
     further = further_terms(*task.names[:2], scales, task.law[0], task.odd)
     longer = task.static_search(further)
-    longest = _extended(longer, [best, linear])
+    longest = _sharpened(task, longer, _extended(longer, [best, linear]))
     splines = spline_law(best, plain, np.concatenate(plain.states(best)), task.names[:2])
     if explains(longest.cost, task.n_rows) and len(longest.support) <= FEW_TERMS:
         return HiddenSearch(None, (_short_library(task, longer, longest),))
@@ -212,17 +216,24 @@ def _hidden_law(
     position = terms.index(task.symbols[0]) if task.symbols[0] in terms else None
     scales = _scales(task, plain, linear)
     pool = first_candidates(search, base, task.rates, task.names, scales, position)
-    starts = [one for one in pool if np.isfinite(one.score)][:DESCENTS]
+    starts = [one for one in pool if np.isfinite(one.score)][: len(HIDDEN_ROUNDS)]
     rounds = task.options.iterations("hidden force", len(starts))
-    for start, _ in zip(starts, rounds, strict=False):
-        if explains(search.descend(start).cost, task.n_rows):
+    for start, turn in zip(starts, rounds, strict=False):
+        if explains(search.descend(start, HIDDEN_ROUNDS[turn]).cost, task.n_rows):
             break
     best = search.best
     if best is None:
         return None
-    if search.refine_steps(best):
-        best = search.descend(search.calibrated(best.support, best.theta, best.x0))
-    return _canonical(task, search, best)
+    return _canonical(task, search, _sharpened(task, search, best))
+
+
+def _sharpened(task: HiddenTask, search: Search, best: Candidate) -> Candidate:
+    """The best law after steps of integration that are small enough for it."""
+    if not search.refine_steps(best):
+        return best
+    best = search.calibrated(best.support, best.theta, best.x0)
+    # Small steps cost: without hope it is not worth to look around.
+    return search.descend(best, SHARP_ROUNDS) if explains(best.cost, task.n_rows) else best
 
 
 def _canonical(task: HiddenTask, search: Search, candidate: Candidate) -> Candidate:

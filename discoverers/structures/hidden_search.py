@@ -21,7 +21,7 @@ from discoverers.sparse.criterion import deviance
 from discoverers.sparse.normal_equations import NormalEquations
 from discoverers.sparse.search import search_subsets
 
-__all__ = ["Candidate", "Search", "Setting", "Support"]
+__all__ = ["FIRST_SUBSTEPS", "Candidate", "Search", "Setting", "Support"]
 
 Array = NDArray[np.float64]
 Support = tuple[int, ...]
@@ -31,7 +31,8 @@ WARM_ITERATIONS = 12
 MOST_TERMS = 12
 ROUNDS = 6
 BATCH = 8
-MAX_SUBSTEPS = 16
+FIRST_SUBSTEPS = 2
+MAX_SUBSTEPS = 8
 
 STEP_SHARE = 0.1
 """Errors of integration below this share of the noise are not looked after."""
@@ -123,7 +124,7 @@ class Search:
     locked: Support = ()
     groups: NDArray[np.intp] | None = None
     most_each: int | None = None
-    substeps: int = 2
+    substeps: int = FIRST_SUBSTEPS
     most: int = MOST_TERMS
     found: dict[Support, Candidate] = field(default_factory=dict)
     tried: dict[Support, int] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from discoverers.shooting import Column, Spline, StateSpaceModel, calibrate, spline_values
 
 from .hidden_rates import is_even
-from .hidden_search import Candidate, Search, Setting
+from .hidden_search import FIRST_SUBSTEPS, Candidate, Search, Setting
 from .hidden_start import Scales
 
 __all__ = ["SplineLaw", "further_terms", "spline_law"]
@@ -128,7 +128,7 @@ def spline_law(
             prior_mean=theta,
             prior_precision=strength * np.diag(relative**2),
             max_iterations=SPLINE_ITERATIONS,
-            substeps=search.substeps,
+            substeps=FIRST_SUBSTEPS,
         )
     cost = float((fit.rss / setting.noise_std**2).sum()) if np.isfinite(fit.cost) else np.inf
     return SplineLaw(cost, len(columns))
