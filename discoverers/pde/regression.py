@@ -41,8 +41,8 @@ MOST_NOISE = 0.8
 UNTOLD = 1e-3
 """Weight that is left to such a combination: its coefficient costs nothing and gains nothing."""
 
-INFLATION = 1.1
-"""Selection makes errors look smaller than they are."""
+LEAST_SCALE = 0.5
+"""Standard errors do not fall below what this share of the rows' variance gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,8 @@ def fit_equation(
     index = np.ix_(best, best)
     inverse = np.linalg.pinv(normal.gram[index], hermitian=True)
     freedom = max(count - len(best), 1)
-    scale = INFLATION**2 * max(1.0, search.losses[best] / freedom)
+    # Variances are the larger of two estimates: what is left tells by how much they are too large.
+    scale = max(LEAST_SCALE, search.losses[best] / freedom)
     covariance = scale * inverse @ plain[index] @ inverse
     errors = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
     return EquationFit(search, normal, coef, errors, found.misfit / freedom, rounds, settled)
