@@ -58,8 +58,8 @@ class ChainStructure(Structure):
         reported only if the data support it; it comes as the state z after x and v.
     dynamics : {"spline", "deep", "pykan"}, default="spline"
         Network of stage 1: splines that are linear in their parameters, trained by Gauss-Newton; a
-        deep spline network in PyTorch; or pykan's, whose own symbolic mode then gives the terms.
-        The latter two take minutes.
+        deep spline network in PyTorch, whose states the search then starts from; or pykan's, whose
+        own symbolic mode also gives the candidate terms. The latter two take minutes.
 
     Notes
     -----
@@ -164,6 +164,10 @@ class ChainStructure(Structure):
         task = _task(chain, data, options, _heads(data.records))
         began = time.perf_counter()
         start = guess_states(task)
+        if self.dynamics != "spline":
+            from .chain_network import learn_start
+
+            start, options = learn_start(task, start, self.dynamics)
         dictionary = make_dictionary(chain, options).softened(start.states)
         kan = fit_spline_kan(task, start)
         learnt = time.perf_counter()
