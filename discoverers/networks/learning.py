@@ -44,7 +44,8 @@ class LearntDynamics:
         The network inside its equation.
     state_names, input_names : tuple of str
     states, rates : tuple of ndarray of shape (n, n_s)
-        At the sample times of each run, integrated by the network.
+        At the sample times of each run, integrated by the network. Where it could not yet be
+        integrated through a whole record, windows set side by side; then `converged` is False.
     x0 : ndarray of shape (runs, n_s)
     noise_std : ndarray of shape (C,)
         Root mean square residual of each channel.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,14 @@ def quiet() -> Iterator[None]:
     python, torch_state = random.getstate(), torch.get_rng_state()
     sink = io.StringIO()
     try:
-        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        with (
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter(
+                "ignore"
+            )  # pykan's own: tensors made numbers, 0 / 0 of idle edges
             yield
     finally:
         random.setstate(python)

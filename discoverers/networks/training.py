@@ -46,6 +46,8 @@ class Schedule:
         records, comes by itself.
     epochs : int
         Iterations of each phase.
+    regression : int
+        Iterations of L-BFGS on the guessed states, each a small part of one in windows.
     adam : int
         Steps of Adam, with that optimizer.
     learning_rate : float
@@ -66,6 +68,7 @@ class Schedule:
     optimizer: Optimizer = "gauss-newton"
     windows: tuple[int, ...] = (8, 32)
     epochs: int = 30
+    regression: int = 200
     adam: int = 200
     learning_rate: float = 5e-3
     substeps: int = 2
@@ -75,10 +78,15 @@ class Schedule:
     relaxation: float = 10.0
 
     def capped(self, max_epochs: int | None) -> Schedule:
-        """With no phase longer than `max_epochs`."""
+        """With no phase longer than `max_epochs`, ten times that for the regression."""
         if max_epochs is None:
             return self
-        return replace(self, epochs=min(self.epochs, max_epochs), adam=min(self.adam, max_epochs))
+        return replace(
+            self,
+            epochs=min(self.epochs, max_epochs),
+            adam=min(self.adam, max_epochs),
+            regression=min(self.regression, 10 * max_epochs),
+        )
 
 
 @dataclass
@@ -288,6 +296,8 @@ def regress(
     else:
         # Without a measure of roughness it is the slow optimiser, stopped early, that keeps the
         # network from learning the guessed states' drift as if it were part of the law.
-        minimise_lbfgs(problem.loss, problem.parameters, iterations("regression", 200), note)
+        minimise_lbfgs(
+            problem.loss, problem.parameters, iterations("regression", schedule.regression), note
+        )
     if adapt is not None:
         adapt(inputs)

@@ -85,7 +85,7 @@ def unroll(
     windows, steps = dt.shape
     n_states = ode.n_states
     inputs, intervals = stages.flatten(0, 1), dt.flatten()
-    size = guess.detach().abs().amax(dim=(0, 1)).clamp(min=1e-8)
+    size = ode.scale[:n_states]
     nodes = guess[:, :-1].detach()
     nodes = torch.cat([x0.detach().unsqueeze(1), nodes[:, 1:]], dim=1)
     for _ in range(MAX_ROUNDS):
