@@ -111,3 +111,13 @@ def test_noise_has_an_answer_that_scores_finite(library):
         model = SKANODERegressor(library=library).fit(TRAIN.t, rng.normal(size=TRAIN.t.size))
         assert np.isfinite(model.coef_).all()
         assert model.score([TRAIN.t[:60]], [rng.normal(size=60)]) < 0.5
+
+
+@pytest.mark.parametrize("amplitude", [1e-9, 1e5, 1e9])
+def test_units_in_which_candidates_overflow_are_no_trouble(amplitude):
+    t = np.arange(0.0, 10.0, 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SKANODERegressor().fit(t, amplitude * np.cos(3.0 * t))
+    assert np.isfinite(model.coef_).all()
+    assert_allclose(model.predict(t), amplitude * np.cos(3.0 * t), atol=0.05 * amplitude)

@@ -219,6 +219,9 @@ class Extraction:
                 for X, record in zip(guess.states, self.task.records, strict=True)
             ]
         )
+        # Of large coordinates an exponential is beyond numbers: no candidate there.
+        with np.errstate(invalid="ignore"):
+            values = np.where((np.abs(values) < 1e100).all(axis=0), values, 0.0)
         target = np.concatenate(guess.rates)
         total: NormalEquations | None = None
         for law, top in enumerate(chain.highest):

@@ -140,9 +140,13 @@ def _closed_under_shifts(
     there = model.term_values(X + shift, u)[:, skip:][:, list(chosen.support)]
     coef = fit.theta[len(fit.theta) - len(chosen.support) :]
     laws = np.array(dictionary.laws)
+    with np.errstate(invalid="ignore"):
+        finite = (np.abs(here) < 1e100).all(axis=0)
+    if not np.isfinite(there).all():
+        return False
     for law in range(chain.n_dof):
         target = there @ np.where(laws[list(chosen.support)] == law, coef, 0.0)
-        columns = here[:, laws == law]
+        columns = here[:, (laws == law) & finite]
         left = target - columns @ np.linalg.lstsq(columns, target, rcond=1e-12)[0]
         if np.linalg.norm(left) > 1e-6 * max(float(np.linalg.norm(target)), 1e-300):
             return False
