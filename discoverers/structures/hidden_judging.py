@@ -8,6 +8,7 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
+from .hidden_rates import path_independent
 from .hidden_search import Candidate, Search
 from .hidden_task import HiddenTask
 
@@ -109,6 +110,8 @@ def judge(
         reasons.append(f"its rate needs {len(rate)} terms")
     if not any(task.symbols[2] in term.free_symbols for term in rate):
         reasons.append("its rate does not depend on it")
+    elif path_independent(rate, task.symbols[1]):
+        reasons.append("it would be a function of the position, without memory")
     else:
         fading, sampling = fading_rate(task, search, candidate)
         if fading > FASTEST * sampling:

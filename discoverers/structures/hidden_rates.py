@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-__all__ = ["RateTerm", "is_even", "linear_gauge", "rate_terms"]
+__all__ = ["RateTerm", "is_even", "linear_gauge", "path_independent", "rate_terms"]
 
 Array = NDArray[np.float64]
 
@@ -78,6 +78,22 @@ def is_even(expr: sympy.Expr, symbols: Sequence[sympy.Symbol]) -> bool:
     """Whether a term does not change its sign with all symbols: 1, x**2, |v|, x z."""
     flipped = expr.xreplace({symbol: -symbol for symbol in symbols})
     return bool(sympy.expand(flipped + expr) != 0)
+
+
+def path_independent(rate: Iterable[sympy.Expr], velocity: sympy.Symbol) -> bool:
+    """Whether z is but a function of the position: all terms are v times a function of x and z.
+
+    Then dz/dx is given wherever the mass comes from, as with z = tanh(x), whose rate is v - v z**2.
+
+    Examples
+    --------
+    >>> import sympy
+    >>> from discoverers.structures.hidden_rates import path_independent
+    >>> v, z = sympy.symbols("v z")
+    >>> path_independent([v, v * z**2], v), path_independent([v, sympy.Abs(v) * z], v)
+    (True, False)
+    """
+    return all(velocity not in (term / velocity).free_symbols for term in rate)
 
 
 def linear_gauge(

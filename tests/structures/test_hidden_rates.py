@@ -6,7 +6,7 @@ import sympy
 from scipy.integrate import solve_ivp
 
 from discoverers.shooting import Record
-from discoverers.structures.hidden_rates import is_even, linear_gauge, rate_terms
+from discoverers.structures.hidden_rates import is_even, linear_gauge, path_independent, rate_terms
 from discoverers.structures.hidden_start import Scales, difference_noise
 
 X, V, Z = sympy.symbols("x v z")
@@ -66,6 +66,21 @@ def test_gauge_leaves_the_acceleration_alone():
 def test_gauge_changes_nothing_where_there_is_no_freedom(rate):
     law = {X: -1.0}
     assert linear_gauge(law, rate, (X, V, Z)) == (law, rate, 0.0)
+
+
+def test_rates_without_memory_are_told_by_a_closed_loop():
+    """Around a closed path of x, driven at two speeds, z returns only without memory."""
+    abs_v = sympy.Abs(V)
+    laws = [[V, V * Z**2], [V, V * sympy.Abs(Z)], [V, abs_v * Z], [V, abs_v * Z, V * sympy.Abs(Z)]]
+    for terms in laws:
+        r = sympy.lambdify(
+            (V, Z), sum(c * t for c, t in zip((1.0, -0.6, -0.3), terms, strict=False))
+        )
+        loop = solve_ivp(
+            lambda t, y, r=r: [r(np.cos(t), y[0])], (0, 2 * np.pi), [0.1], rtol=1e-10, atol=1e-12
+        )
+        returns = abs(loop.y[0, -1] - 0.1) < 1e-6
+        assert path_independent(terms, V) == returns, terms
 
 
 @pytest.mark.parametrize("level", [0.01, 0.1])
