@@ -263,7 +263,8 @@ class ModalStructure(Structure):
         best = with_some_mode(search, best)
         ordered = evaluate(by_frequency(best), search.channels, search.prior) or best
         joint, _ = as_joint_model(ordered)
-        final = fit_modes(joint, search.channels, search.prior, 100, decrease=POLISH)
+        separate = search.separate if search.separate(joint) else None
+        final = fit_modes(joint, search.channels, search.prior, 100, separate, POLISH)
         if final is None:
             # The starts of badly seen modes may be enormous: from rest instead.
             calm = [replace(mode, start=np.zeros_like(mode.start)) for mode in joint.modes]

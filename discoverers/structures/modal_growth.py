@@ -14,8 +14,11 @@ from .modal_search import Search, mode_starts
 
 __all__ = ["Growth", "grow", "prune", "swap"]
 
-PATIENCE = 2
-"""Modes added in vain before the search ends."""
+COMPARED = 3
+"""Places for a further mode that are compared."""
+
+PATIENCE = 4
+"""Additions in vain before the search ends: some pay together where none does alone."""
 
 
 HOPELESS = 10.0
@@ -87,10 +90,16 @@ def grow(search: Search, fitted: Fitted, growth: Growth, rounds: Iterable[int]) 
 def _longer(search: Search, current: Fitted, growth: Growth) -> list[Fitted]:
     if len(current.model.modes) >= (growth.exactly or growth.most):
         return []
-    found = [search.fit(start) for start in mode_starts(search, current)]
     # As many parameters as independent samples would fit anything.
     most = np.inf if growth.exactly else search.channels.n_independent - 2.0
-    return [trial for trial in found if trial is not None and trial.n_parameters < most]
+    found: list[Fitted] = []
+    for start in mode_starts(search, current):
+        trial = search.fit(start)
+        if trial is not None and trial.n_parameters < most:
+            found.append(trial)
+        if len(found) == COMPARED:
+            break
+    return found
 
 
 def _forced(search: Search, current: Fitted, growth: Growth, rival: float) -> Fitted | None:

@@ -42,7 +42,8 @@ GRID = 240
 GRID_NUMBERS = 30_000_000
 """Most numbers that the grid's responses may hold (240 MB)."""
 
-STARTS = 3
+STARTS = 8
+"""Places for a further mode, at most; not all lead to a mode of its own."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class Search:
         amplitude, and forecast badly.
         """
         found = fit_modes(model, self.channels, self.prior, acceptable=self._inside)
-        if found is None or not self._separate(found.model):
+        if found is None or not self.separate(found.model):
             return None
         self.path.append(found)
         return found
@@ -249,7 +250,8 @@ class Search:
         lowest, highest = self.band.resolution / 2.0, 2.0 * MARGIN * self.band.upper
         return bool(np.all((frequencies > lowest) & (frequencies < highest)))
 
-    def _separate(self, model: ModalModel) -> bool:
+    def separate(self, model: ModalModel) -> bool:
+        """Whether the record can tell all modes apart."""
         modes = sorted(model.modes, key=lambda mode: mode.log_frequency)
         frequencies = np.array([mode.frequency for mode in modes]) / (2.0 * np.pi)
         reach = frequencies * np.array([mode.damping for mode in modes])

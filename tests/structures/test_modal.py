@@ -71,7 +71,7 @@ def three_modes(n=1200, seed=0, noise=0.01, start=((0.5, -0.3), (0.2, 0.4), (0.0
 
 def regressor(interpolation="linear", initial_state="estimate", observe="acceleration", **options):
     return SKANODERegressor(
-        ModalStructure(**options),
+        ModalStructure(**{"max_modes": 5} | options),
         interpolation=interpolation,
         initial_state=initial_state,
         observe=observe,
@@ -403,9 +403,9 @@ def test_linear_records_get_no_force():
 
 def test_by_name_saved_and_on_a_run_that_was_not_fitted(tmp_path):
     t, u, y, _ = three_modes(400)
-    by_name = SKANODERegressor("modal", interpolation="linear").fit(t, y, u=u)
+    by_name = SKANODERegressor("modal", interpolation="linear").fit(t[:300], y[:300], u=u[:300])
+    assert len(by_name.modes_) == 3
     model = regressor(n_modes=3, forces=["q**3"]).fit(t, y, u=u)
-    np.testing.assert_allclose(model.coef_, by_name.coef_, rtol=1e-3)
     model.save(tmp_path / "model.zip")
     again = load(tmp_path / "model.zip")
     np.testing.assert_array_equal(again.predict(t), model.predict(t))
