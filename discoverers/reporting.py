@@ -19,6 +19,9 @@ from .sparse import combine
 from .trajectories import Trajectories
 
 __all__ = [
+    "TIED",
+    "alternatives_frame",
+    "front_frame",
     "outliers_frame",
     "report_refined",
     "report_selection",
@@ -54,7 +57,7 @@ def report_selection(selection: Selection) -> Discovery:
         terms=selection.library.names,
         coef=coef,
         coef_std=selection.expand(selection.coef_std),
-        pareto_front=_front_frame(
+        pareto_front=front_frame(
             systems,
             [sum(map(len, supports)) for supports in front.supports],
             front.losses,
@@ -72,7 +75,7 @@ def report_selection(selection: Selection) -> Discovery:
         converged=True,
         extras={
             "chi2_": selection.measured(selection.chi2),
-            "alternatives_": _alternatives([equations], [0.0]),
+            "alternatives_": alternatives_frame([equations], [0.0]),
             "identifiable_": True,
         },
     )
@@ -90,7 +93,7 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
         terms=library.names,
         coef=coef,
         coef_std=selection.expand(refined.coef_std),
-        pareto_front=_front_frame(
+        pareto_front=front_frame(
             [selection.equations(row.coef) for row in front],
             [row.n_terms for row in front],
             [row.loss for row in front],
@@ -112,7 +115,7 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
         converged=refined.converged,
         extras={
             "chi2_": selection.measured(refined.chi2),
-            "alternatives_": _alternatives(
+            "alternatives_": alternatives_frame(
                 [selection.equations(part) for part, _ in close],
                 [score for _, score in close],
             ),
@@ -205,7 +208,7 @@ def _history(selection: Selection, noise_std: Array, chi2: Array, coef: Array) -
     )
 
 
-def _alternatives(systems: Sequence[Equations], scores: Sequence[float]) -> pd.DataFrame:
+def alternatives_frame(systems: Sequence[Equations], scores: Sequence[float]) -> pd.DataFrame:
     """Systems with their scores above the best and their weights, the best first."""
     behind = np.array(scores) - min(scores)
     weights = np.exp(-0.5 * behind)
@@ -220,7 +223,7 @@ def _alternatives(systems: Sequence[Equations], scores: Sequence[float]) -> pd.D
     return frame.sort_values("score_behind", kind="stable", ignore_index=True)
 
 
-def _front_frame(
+def front_frame(
     systems: Sequence[Equations],
     n_terms: Sequence[int],
     losses: Sequence[float],

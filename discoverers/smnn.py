@@ -12,13 +12,15 @@ from typing import Any, ClassVar
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from .automatic import grow, worth_growing
+from .automatic.report import report_growth
 from .base import BaseDiscoverer
 from .constraints import Constraint, bind_rules
 from .denoising import denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning, IdentifiabilityWarning
 from .integration import MechanisticIntegral
-from .libraries import Library, resolve_library
+from .libraries import AutoLibrary, Library, resolve_library
 from .refinement import refine
 from .reporting import (
     TIED,
@@ -43,7 +45,9 @@ class SMNNDiscoverer(BaseDiscoverer):
     library : str or Library, default="poly3"
         Candidate terms of every right-hand side: "poly3" are all monomials of states and inputs
         up to degree 3; "poly3+fourier", a `Library`, sums and products of libraries. More
-        candidates cost time and evidence; a term that is missing here cannot be found.
+        candidates cost time and evidence; a term that is missing here cannot be found. "auto"
+        (`AutoLibrary`) goes on to textbook functions with free constants where polynomials do not
+        explain the data, and takes some seconds more.
     window : int, default=30
         Samples after which the initial value is free again. Longer windows average more noise,
         shorter ones suffer less from denoised states that are off.
@@ -167,6 +171,11 @@ class SMNNDiscoverer(BaseDiscoverer):
 
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
+        if isinstance(library, AutoLibrary) and (self.order == 2 or self.constraints):
+            raise ValueError(
+                "library='auto' works with order=1 and without constraints so far; name the terms, "
+                "as in library='poly3+fourier', to use them."
+            )
         noise_std = known_noise(self.noise_std, trajectories.n_states)
         denoised = denoise(trajectories, noise_std, keep_outliers=self.outliers == "keep")
         outliers = outliers_frame(trajectories, denoised)
@@ -203,6 +212,10 @@ class SMNNDiscoverer(BaseDiscoverer):
         found = report_refined(selection, refined) if refined else report_selection(selection)
         if refined is None and not selection.explained:
             found = replace(found, converged=False)
+        if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
+            grown = grow(trajectories, denoised, library, bound, found.coef, self.window)
+            if grown is not None and grown.better:
+                found = report_growth(grown, found, trajectories, denoised)
         found = replace(found, extras={**found.extras, "outliers_": outliers})
         warn_of_misfit(found, trajectories)
         if not found.extras["identifiable_"]:

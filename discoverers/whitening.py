@@ -9,6 +9,7 @@ correlation (Durbin & Koopman, Time Series Analysis by State Space Methods, 2012
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from .sparse import NormalEquations
 
-__all__ = ["Windows", "split_windows", "whitened_normal_equations"]
+__all__ = ["Windows", "split_windows", "whitened_normal_equations", "whitened_rows"]
 
 Array = NDArray[np.float64]
 
@@ -75,13 +76,41 @@ def whitened_normal_equations(
     NormalEquations
         With the log-determinant of the residuals' covariance.
     """
-    count, length = windows.index.shape
     size = columns.shape[1]
-    level = np.zeros((count, size))
-    variance = np.zeros(count)
-    started = np.zeros(count, dtype=bool)
     gram = np.zeros((size, size))
     log_determinant, n_rows = 0.0, 0
+    for white, variance in _innovations(windows, columns, precision, elapsed, drift):
+        gram += white.T @ white
+        log_determinant += float(np.log(variance).sum())
+        n_rows += len(white)
+    return NormalEquations(
+        gram[:-1, :-1].copy(),
+        gram[:-1, -1].copy(),
+        float(gram[-1, -1]),
+        n_rows,
+        log_determinant,
+    )
+
+
+def whitened_rows(
+    windows: Windows, columns: Array, precision: Array, elapsed: Array, drift: float
+) -> Array:
+    """The whitened columns themselves, (rows, K): what `whitened_normal_equations` reduces.
+
+    Linear in the columns: an identity gives the whitening as a matrix.
+    """
+    parts = [white for white, _ in _innovations(windows, columns, precision, elapsed, drift)]
+    return np.concatenate(parts) if parts else np.empty((0, columns.shape[1]))
+
+
+def _innovations(
+    windows: Windows, columns: Array, precision: Array, elapsed: Array, drift: float
+) -> Iterator[tuple[Array, Array]]:
+    """Whitened rows of all windows at once, place by place, and the variance that scaled them."""
+    count, length = windows.index.shape
+    level = np.zeros((count, columns.shape[1]))
+    variance = np.zeros(count)
+    started = np.zeros(count, dtype=bool)
     for i in range(length):
         rows = windows.index[:, i]
         if i:
@@ -94,17 +123,7 @@ def whitened_normal_equations(
         fresh = seen & started
         # A window's first datum sets its level; later ones give an innovation each.
         gain = np.where(fresh, variance / total, np.where(seen, 1.0, 0.0))
-        white = gap[fresh] / np.sqrt(total[fresh])[:, None]
-        gram += white.T @ white
-        log_determinant += float(np.log(total[fresh]).sum())
-        n_rows += int(fresh.sum())
+        yield gap[fresh] / np.sqrt(total[fresh])[:, None], total[fresh]
         level += gain[:, None] * gap
         variance = np.where(fresh, variance * noise / total, np.where(seen, noise, variance))
         started |= seen
-    return NormalEquations(
-        gram[:-1, :-1].copy(),
-        gram[:-1, -1].copy(),
-        float(gram[-1, -1]),
-        n_rows,
-        log_determinant,
-    )

@@ -5,6 +5,7 @@ makes the `BoundLibrary` that evaluates terms. Libraries add (`a + b`, all terms
 multiply (`a * b`, all products of a term of each).
 """
 
+from discoverers.libraries.automatic import AutoLibrary
 from discoverers.libraries.base import Candidates, Library, ProductLibrary, SumLibrary, Variables
 from discoverers.libraries.bound import BoundLibrary, Term
 from discoverers.libraries.custom import CustomLibrary
@@ -14,6 +15,7 @@ from discoverers.libraries.polynomial import PolynomialLibrary
 from discoverers.libraries.shorthand import resolve_library
 
 __all__ = [
+    "AutoLibrary",
     "BoundLibrary",
     "Candidates",
     "CustomLibrary",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from discoverers.libraries.automatic import AutoLibrary
 from discoverers.libraries.base import Library, ProductLibrary, SumLibrary
 from discoverers.libraries.elementary import ExponentialLibrary, FourierLibrary
 from discoverers.libraries.polynomial import PolynomialLibrary
@@ -24,11 +25,12 @@ _KNOWN: dict[str, tuple[int, Callable[[int], Library]]] = {
     "poly": (3, lambda number: PolynomialLibrary(degree=number)),
     "fourier": (1, lambda number: FourierLibrary(n_frequencies=number)),
     "exp": (1, _exponential),
+    "auto": (3, lambda number: AutoLibrary(degree=number)),
 }
 _HELP = (
-    "known are 'poly<degree>' (default 3), 'fourier<harmonics>' (default 1) and 'exp<rates>' "
-    "(default 1: exp(x), exp(-x)), joined by '+' (all terms of both) and '*' (all products), as in "
-    "'poly2+fourier' or 'poly1*fourier2'"
+    "known are 'poly<degree>' (default 3), 'fourier<harmonics>' (default 1), 'exp<rates>' "
+    "(default 1: exp(x), exp(-x)) and 'auto' (polynomials, then textbook functions), joined by '+' "
+    "(all terms of both) and '*' (all products), as in 'poly2+fourier' or 'poly1*fourier2'"
 )
 
 
@@ -39,8 +41,8 @@ def resolve_library(spec: Any) -> Library:
     ----------
     spec : Library or str
         ``"poly3"``: monomials up to degree 3. ``"fourier2"``: sin and cos of x and 2x. ``"exp"``:
-        exp(x) and exp(-x). ``+`` joins terms, ``*`` multiplies them and binds more tightly. Case
-        and spaces do not matter.
+        exp(x) and exp(-x). ``"auto"``: see `AutoLibrary`. ``+`` joins terms, ``*`` multiplies them
+        and binds more tightly. Case and spaces do not matter.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .model import StateSpaceModel
 from .observation import Observation
-from .paths import Path, automatic_substeps
+from .paths import STEP_TOLERANCE, Path, automatic_substeps
 from .residuals import Problem, Unknowns, reduce_run, sequence_window
 from .signal import Record
 
@@ -111,6 +111,7 @@ def calibrate(
     windows: int | None = None,
     max_iterations: int = 40,
     substeps: int | None = None,
+    step_tolerance: float = STEP_TOLERANCE,
 ) -> Calibration:
     """Least squares of the observed channels over coefficients and initial states.
 
@@ -142,6 +143,8 @@ def calibrate(
     substeps : int, optional
         RK4 steps from sample to sample; None finds by doubling, at the start and again at the
         end, how many are needed.
+    step_tolerance : float, default=1e-7
+        Integration error, relative to a state's size, that such a number of steps may leave.
 
     Returns
     -------
@@ -176,6 +179,7 @@ def calibrate(
         prior_mean=prior_mean,
         prior_precision=prior_precision,
         substeps=substeps,
+        step_tolerance=step_tolerance,
     )
     whole = sequence_window(records)
     used = 0
@@ -189,7 +193,7 @@ def calibrate(
     )
     used += count
     if substeps is None:
-        needed = _substeps(model, theta, starts, records)
+        needed = _substeps(model, theta, starts, records, step_tolerance)
         if any(new > old for new, old in zip(needed, problem.substeps, strict=True)):
             problem = _with_substeps(problem, needed)
             theta, starts, count, converged = _minimise(
@@ -212,6 +216,7 @@ def make_problem(
     prior_mean: ArrayLike | None = None,
     prior_precision: ArrayLike | None = None,
     substeps: int | None = None,
+    step_tolerance: float = STEP_TOLERANCE,
 ) -> Problem:
     """Bring the arguments of a calibration into one value."""
     free = model.free if free_theta is None else np.asarray(free_theta, dtype=bool)
@@ -227,16 +232,22 @@ def make_problem(
         Unknowns(free, start, model.constant),
         np.zeros(n) if prior_mean is None else np.asarray(prior_mean, dtype=np.float64),
         np.zeros((n, n)) if prior_precision is None else np.asarray(prior_precision, float),
-        _substeps(model, theta, x0, records) if substeps is None else (substeps,) * len(records),
+        _substeps(model, theta, x0, records, step_tolerance)
+        if substeps is None
+        else (substeps,) * len(records),
     )
 
 
 def _substeps(
-    model: StateSpaceModel, theta: Array, x0: Array, records: Sequence[Record]
+    model: StateSpaceModel,
+    theta: Array,
+    x0: Array,
+    records: Sequence[Record],
+    tolerance: float,
 ) -> tuple[int, ...]:
     # The first samples show the step that a run needs; its whole length only costs time.
     return tuple(
-        automatic_substeps(model, theta, start, record.head(min(len(record), 200)))
+        automatic_substeps(model, theta, start, record.head(min(len(record), 200)), tolerance)
         for start, record in zip(x0, records, strict=True)
     )
 

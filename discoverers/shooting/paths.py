@@ -111,7 +111,13 @@ def nodes(
     return _run(model, theta, starts, record, free_theta, every, substeps, restart=True)
 
 
-def automatic_substeps(model: StateSpaceModel, theta: Array, x0: Array, record: Record) -> int:
+def automatic_substeps(
+    model: StateSpaceModel,
+    theta: Array,
+    x0: Array,
+    record: Record,
+    tolerance: float = STEP_TOLERANCE,
+) -> int:
     """Substeps at which doubling them changes no state by more than 1e-7 of its size."""
     substeps = 1
     coarse = integrate(model, theta, x0, record, substeps=1)
@@ -121,8 +127,8 @@ def automatic_substeps(model: StateSpaceModel, theta: Array, x0: Array, record: 
         size = np.abs(fine.X[:n]).max(axis=0)
         change = np.abs(fine.X[:n] - coarse.X[:n]).max(axis=0)
         # Of RK4 the finer of the two has a sixteenth of the difference left.
-        if np.all(change <= 16.0 * STEP_TOLERANCE * np.where(size > 0.0, size, 1.0)):
-            return 2 * substeps if np.any(change > STEP_TOLERANCE * size) else substeps
+        if np.all(change <= 16.0 * tolerance * np.where(size > 0.0, size, 1.0)):
+            return 2 * substeps if np.any(change > tolerance * size) else substeps
         substeps, coarse = 2 * substeps, fine
     return substeps
 

@@ -1,0 +1,241 @@
+"""From the polynomial stage's answer to the best system of the automatic library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discoverers.denoising import Denoised
+from discoverers.integration import MechanisticIntegral
+from discoverers.libraries import AutoLibrary, BoundLibrary, Variables
+from discoverers.regression import allow_for_truncation
+from discoverers.selection import EXPLAINED
+from discoverers.shooting import Record, integrate
+from discoverers.trajectories import Trajectories
+
+from .atoms import Template, templates_for
+from .judge import Judge
+from .proposals import Proposals, WeakForm
+from .search import Found, search
+from .systems import Candidate, System
+
+__all__ = ["Growth", "grow", "worth_growing"]
+
+Array = NDArray[np.float64]
+Part = TypeVar("Part", Array, NDArray[np.bool_])
+Piece = tuple[int, int, int]
+
+LONGEST = 1200
+"""Samples that terms are searched on; of more, blocks spread over the runs."""
+
+BLOCK = 200
+MANY_STATES = 3
+MISFIT = 1.3
+SHORTEST = 20
+LARGEST_GROWTH = 100.0
+"""A piece ends where a change of its start has grown so much."""
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """What the automatic library came to.
+
+    Attributes
+    ----------
+    found : Found
+    start : System
+        The polynomial stage's system.
+    whole : bool
+        Whether the records were searched as they are, not in pieces.
+    n_tried : int
+        Terms of the dictionary, constants on their grids counted apart.
+    """
+
+    found: Found
+    start: System
+    whole: bool
+    n_tried: int
+
+    @property
+    def better(self) -> bool:
+        """Whether another system than the polynomial one was found."""
+        return self.found.best.system.structure != self.start.structure
+
+
+def worth_growing(chi2: Array) -> bool:
+    """Whether polynomials leave something to explain, shape (V,) in units of the noise.
+
+    Not where clean data are explained to a small part of the discrepancy. With one or two states a
+    fit within the noise may still be a polynomial in the place of a simpler function, and is looked
+    at; with more there are thousands of terms, and only a misfit is reason to try them.
+    """
+    if np.all(chi2 < EXPLAINED):
+        return False
+    return len(chi2) < MANY_STATES or bool(np.any(chi2 > MISFIT))
+
+
+def grow(
+    trajectories: Trajectories,
+    denoised: Denoised,
+    library: AutoLibrary,
+    bound: BoundLibrary,
+    coef: Array,
+    window: int,
+) -> Growth | None:
+    """Search the textbook's terms for a better system.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+    denoised : Denoised
+    library : AutoLibrary
+    bound : BoundLibrary
+        Its polynomials.
+    coef : ndarray of shape (V, K)
+        What the polynomial stage chose among them.
+    window : int
+        Samples between free initial values of the weak form.
+
+    Returns
+    -------
+    Growth or None
+        None if no system could be followed through the records.
+    """
+    n_runs = len(trajectories)
+    whole = sum(len(run.t) for run in trajectories) <= LONGEST
+    if not whole:
+        trajectories, denoised = _cut(trajectories, denoised, _blocks(trajectories))
+    names = (*trajectories.state_names, *trajectories.input_names)
+    values = np.concatenate(
+        [
+            np.column_stack([states, run.u])
+            for run, states in zip(trajectories, denoised.states, strict=True)
+        ]
+    )
+    templates = templates_for(
+        names,
+        values,
+        trajectories.n_states,
+        own=library.own(_variables(bound)),
+        without=library.without,
+        degree=library.degree,
+    )
+    integral = MechanisticIntegral()
+    form = WeakForm(
+        trajectories, allow_for_truncation(denoised, integral, window), integral, window, names
+    )
+    proposals = Proposals.build(form, templates)
+    start = _system(bound, coef, templates)
+    pieces = _segments(trajectories, denoised, start)
+    judge = Judge.build(*_cut(trajectories, denoised, pieces))
+    found = search(judge, proposals, start)
+    if found is None:
+        return None
+    return Growth(found, start, whole and len(pieces) == n_runs, len(proposals.columns))
+
+
+def _variables(bound: BoundLibrary) -> Variables:
+    n = len(bound.state_names)
+    return Variables(bound.variables[:n], bound.variables[n:])
+
+
+def _system(bound: BoundLibrary, coef: Array, templates: Sequence[Template]) -> System:
+    known = {template.expr: template for template in templates}
+    dearest = max(template.competitors for template in templates if not template.factors)
+    return System(
+        tuple(
+            tuple(
+                Candidate(
+                    known.get(term.expr, Template(term.expr, competitors=dearest)), float(value)
+                )
+                for term, value in zip(bound.terms, row, strict=True)
+                if value != 0.0
+            )
+            for row in coef
+        )
+    )
+
+
+def _blocks(trajectories: Trajectories) -> list[Piece]:
+    """Blocks of contiguous samples, spread evenly over the runs."""
+    starts = [
+        (i, first)
+        for i, run in enumerate(trajectories)
+        for first in range(0, max(len(run.t) - BLOCK, 0) + 1, BLOCK)
+    ]
+    count = max(1, LONGEST // BLOCK)
+    picked = np.unique(np.linspace(0, len(starts) - 1, count).round().astype(int))
+    return [(*starts[k], BLOCK) for k in picked]
+
+
+def _segments(trajectories: Trajectories, denoised: Denoised, system: System) -> list[Piece]:
+    """Pieces of the runs over which a small change of the start stays small.
+
+    Where trajectories diverge, a long record calibrated from one start is a rugged problem; short
+    pieces with starts of their own are not.
+    """
+    model = system.model(trajectories.state_names, trajectories.input_names)
+    n, constants = trajectories.n_states, system.parameters
+    free = np.arange(model.n_states) < n
+    pieces: list[Piece] = []
+    for i, (run, states) in enumerate(zip(trajectories, denoised.states, strict=True)):
+        first, total = 0, len(run.t)
+        while total - first > SHORTEST:
+            record = Record.make(
+                run.t[first:], run.X[first:], run.u[first:], interpolation="linear"
+            )
+            path = integrate(
+                model,
+                system.coefficients,
+                np.concatenate([states[first], constants]),
+                record,
+                free_x0=free,
+                substeps=4,
+            )
+            size = np.abs(path.dX[: path.n_valid, :n]).max(axis=(1, 2), initial=0.0)
+            grown = np.flatnonzero(size > LARGEST_GROWTH)
+            length = int(grown[0]) if len(grown) else path.n_valid
+            length = max(length, SHORTEST)
+            if total - first - length < SHORTEST:
+                break
+            pieces.append((i, first, length))
+            first += length
+        pieces.append((i, first, total - first))
+    return pieces
+
+
+def _cut(
+    trajectories: Trajectories, denoised: Denoised, pieces: Sequence[Piece]
+) -> tuple[Trajectories, Denoised]:
+    """Pieces of the runs as runs of their own."""
+
+    def cut(parts: Sequence[Part], extra: int = 0) -> tuple[Part, ...]:
+        return tuple(parts[i][first : first + length + extra] for i, first, length in pieces)
+
+    runs = []
+    for i, first, length in pieces:
+        run, rows = trajectories[i], slice(first, first + length)
+        x0 = run.x0 if first == 0 else np.full_like(run.x0, np.nan)
+        runs.append(
+            replace(
+                run, t=run.t[rows], X=run.X[rows], u=run.u[rows], weight=run.weight[rows], x0=x0
+            )
+        )
+    return (
+        replace(trajectories, runs=tuple(runs), ids=tuple(range(len(runs)))),
+        replace(
+            denoised,
+            data=cut(denoised.data),
+            precision=cut(denoised.precision),
+            states=cut(denoised.states),
+            slopes=cut(denoised.slopes),
+            steps=cut(denoised.steps, -1),
+            curvatures=cut(denoised.curvatures),
+            slope_variance=cut(denoised.slope_variance),
+            outliers=cut(denoised.outliers),
+        ),
+    )
