@@ -19,15 +19,18 @@ from .chain_model import Chain, ChainTask, chain_names
 from .chain_report import Stages, report
 from .dictionary import make_dictionary
 from .extraction import Extraction, extract
-from .finishing import finish
+from .finishing import Finished, finish
 from .judging import Candidate
-from .spline_kan import fit_spline_kan
+from .spline_kan import SplineKAN, fit_spline_kan
 from .start import Start, guess_states
 
 __all__ = ["ChainStructure"]
 
 UNEXPLAINED = 1.2
 """Residuals this many times the smoother's noise make a hidden force worth a search."""
+
+STUCK = 1.5
+"""Residuals of a network this many times the law's show that its training got stuck."""
 
 Array = NDArray[np.float64]
 
@@ -177,8 +180,29 @@ class ChainStructure(Structure):
         finished = finish(whole, dictionary, chosen)
         work.task = whole
         work.adopt(finished.support, finished.model, finished.calibration)
+        kan = _at_least_as_good(kan, task, finished)
         seconds = (learnt - began, extracted - learnt, time.perf_counter() - extracted)
         return report(whole, Stages(start, kan, work, finished, seconds))
+
+
+def _at_least_as_good(kan: SplineKAN, task: ChainTask, finished: Finished) -> SplineKAN:
+    """The network, trained again from the law's states where it got stuck before the law did."""
+    fit = finished.calibration
+    if not np.isfinite(fit.cost):
+        return kan
+    network = np.where(kan.converged, kan.noise_std, np.inf)
+    if np.all(network <= STUCK * np.maximum(finished.noise_std, task.floor)):
+        return kan
+    heads = [slice(None, len(record)) for record in task.records]
+    pairs = list(zip(fit.paths, heads, strict=True))
+    start = Start(
+        tuple(path.X[head] for path, head in pairs),
+        tuple(path.F[head] for path, head in pairs),
+        np.maximum(finished.noise_std, task.floor),
+    )
+    again = fit_spline_kan(task, start, drifting=False)
+    better = again.converged and not np.all(again.noise_std > network)
+    return again if better else kan
 
 
 def _explained(plain: StructuralFit) -> bool:

@@ -36,6 +36,9 @@ CLOSE = 6.0
 TIED = 2.0
 """Scores within this of the best are as good: the data do not tell which law is right."""
 
+USELESS = 3.0
+"""A network with residuals this many times the law's has no curves worth looking at."""
+
 FRONT_GAIN = 1.0
 """What a larger law has to gain in deviance to be on the front."""
 
@@ -62,7 +65,8 @@ def report(task: ChainTask, stages: Stages) -> StructuralFit:
     equations = finished.written.equations(fit.theta)
     kan = stages.kan
     edges: tuple[EdgeFunction, ...] = ()
-    if kan.converged:
+    limit = USELESS * np.maximum(finished.noise_std, task.floor)
+    if kan.converged and (not usable or np.all(kan.noise_std <= limit)):
         shift = np.zeros(len(task.chain.state_names))
         if task.shiftable and usable:
             lowest = list(task.chain.lowest)

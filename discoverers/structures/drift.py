@@ -40,22 +40,18 @@ def remove_drift(
     -------
     tuple of ndarray of shape (n, n_s)
     """
-    places = [
-        (run, place)
-        for run in range(len(states))
-        for place in task.chain.lowest
-        if task.free_x0[run, place]
-    ]
     order = task.chain.order
-    # The first level is free: a law through shifted states is as good.
-    unknowns = [
-        (run, place, degree)
-        for k, (run, place) in enumerate(places)
-        for degree in range(order)
-        if degree or run or k >= len(task.chain.lowest)
-    ]
-    if not unknowns:
-        return tuple(states)
+    unknowns = []
+    level = True
+    for run in range(len(states)):
+        for place in task.chain.lowest:
+            if task.free_x0[run, place]:
+                # The first run's levels are free: a law through shifted states is as good.
+                unknowns += [(run, place, degree) for degree in range(int(level), order)]
+            else:
+                # A known start stays; later the integrated noise wanders off.
+                unknowns += [(run, place, degree) for degree in (order, order + 1)]
+        level = False
     shapes = [_shape(task, states, *unknown) for unknown in unknowns]
 
     def moved(c: Array) -> list[Array]:
@@ -67,7 +63,7 @@ def remove_drift(
     best = np.zeros(len(unknowns))
     at = residual(moved(best))
     for k, (_, _, degree) in enumerate(unknowns):
-        if degree != 1:
+        if degree not in (1, order):
             continue
         for value in SCAN:
             trial = best.copy()
@@ -97,9 +93,16 @@ def remove_drift(
 
 
 def _shape(task: ChainTask, states: Sequence[Array], run: int, place: int, degree: int) -> Array:
-    """A power of time in one coordinate, with its derivatives, (n, order)."""
+    """A power of time in one coordinate, with its derivatives, (n, order).
+
+    Of a free start time counts from the middle, of a known one from the start.
+    """
     t = task.records[run].t
-    half = max(0.5 * float(t[-1] - t[0]), 1e-300)
-    centred = np.polynomial.Polynomial([-(t[0] + half) / half, 1.0 / half])
-    power = centred**degree * float(np.std(states[run][:, place]))
+    span = max(float(t[-1] - t[0]), 1e-300)
+    scaled = (
+        np.polynomial.Polynomial([-2.0 * t[0] / span - 1.0, 2.0 / span])
+        if task.free_x0[run, place]
+        else np.polynomial.Polynomial([-t[0] / span, 1.0 / span])
+    )
+    power = scaled**degree * float(np.std(states[run][:, place]))
     return np.column_stack([power.deriv(k)(t) if k else power(t) for k in range(task.chain.order)])

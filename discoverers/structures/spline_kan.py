@@ -279,8 +279,15 @@ class _Training:
         return float(len(scale) - np.trace(np.linalg.solve(whole, held)))
 
 
-def fit_spline_kan(task: ChainTask, start: Start) -> SplineKAN:
+def fit_spline_kan(task: ChainTask, start: Start, *, drifting: bool = True) -> SplineKAN:
     """Train the network from guessed states: coarsely, on better grids, then as smooth as it pays.
+
+    Parameters
+    ----------
+    task : ChainTask
+    start : Start
+    drifting : bool, default=True
+        Whether the guess may hold the drift of integrated channels.
 
     Returns
     -------
@@ -296,7 +303,7 @@ def fit_spline_kan(task: ChainTask, start: Start) -> SplineKAN:
     if task.shiftable:
         free[0, list(task.chain.lowest)] = False
     training = _training(task, states, rates, noise, free)
-    if drifts(task):
+    if drifting and drifts(task):
         states = remove_drift(task, states, training.misfit(rates, training.prior(strengths)))
         x0 = np.array([X[0] for X in states])
         training = _training(task, states, rates, noise, free)
