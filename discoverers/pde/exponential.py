@@ -46,7 +46,7 @@ class ExponentialStep:
     last: Complex
 
     @classmethod
-    def make(cls, linear: Complex, step: float) -> ExponentialStep:
+    def make(cls, linear: Complex, step: float | NDArray[np.float64]) -> ExponentialStep:
         """Coefficients for a diagonal L of any shape and a step h, a number or broadcasting."""
         z = np.asarray(step * linear, dtype=np.complex128)
         angles = 2.0 * np.pi * (np.arange(CONTOUR_POINTS) + 0.5) / CONTOUR_POINTS

@@ -191,6 +191,12 @@ def _check_values(values: Array, where: str) -> None:
             f"X{where} is NaN in {100 * missing.max():.0f} % of the cells of a state; at most "
             f"{100 * MOST_MISSING:.0f} % may be missing."
         )
+    for v in range(values.shape[2]):
+        layer = values[:, :, v]
+        if np.nanmax(layer) - np.nanmin(layer) <= 1e-12 * np.nanmax(np.abs(layer)):
+            raise ValueError(
+                f"X{where} is constant in state {v}: there is nothing to discover. Leave it out."
+            )
 
 
 def _numbers(values: Any, name: str) -> Array:

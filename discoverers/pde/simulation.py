@@ -29,7 +29,7 @@ DOUBLING = 15.0
 """Half the step of a method of fourth order takes away this many times the error it leaves."""
 
 MOST_STEPS = 20_000
-STEPS_PER_TIME = 2_000
+STEPS_PER_TIME = 500
 """A simulation has failed that needs more steps than these, the second for every time asked for."""
 
 ROUNDING = 36.0
