@@ -17,6 +17,7 @@ What a structure hands over, and what it gets back::
         input_names=("u",),
         x0=None,                 # (runs, n_s), NaN = to be estimated; None = all of it
         start=None,              # guesses of the states at the samples, (n, n_s) a run, or None
+        pilot=True,              # a KAN begins at states that a perceptron learns from the guesses
         random_state=0,
         max_epochs=None,         # cap on optimiser steps of every phase
         time_budget=None,        # seconds

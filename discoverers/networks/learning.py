@@ -94,6 +94,7 @@ def train_structured(
     input_names: Sequence[str] = (),
     x0: ArrayLike | None = None,
     start: Sequence[Array] | None = None,
+    pilot: bool = True,
     random_state: int = 0,
     max_epochs: int | None = None,
     time_budget: float | None = None,
@@ -118,9 +119,10 @@ def train_structured(
     x0 : array-like of shape (runs, n_s), default=None
         Known initial states; NaN, and None, where they are to be estimated.
     start : sequence of ndarray of shape (n, n_s), default=None
-        Guessed states of each run; integrated or differentiated channels by default. A KAN has
-        more ways to be wrong than a perceptron, so without `start` it begins at the states that a
-        perceptron has learnt.
+        Guessed states of each run; integrated or differentiated channels by default.
+    pilot : bool, default=True
+        Whether a KAN begins at the states that a perceptron has learnt from the guessed ones: a
+        KAN takes their drift for a law. False saves its time where `start` is good.
     random_state : int, default=0
         Seed of the initial parameters.
     max_epochs : int or None, default=None
@@ -147,7 +149,7 @@ def train_structured(
     guesses = [guess(run, observation, order, kinematics.n_outputs) for run in runs]
     states = [g.states for g in guesses] if start is None else [np.array(s) for s in start]
     targets = [g.outputs for g in guesses]
-    if network in ("deep", "pykan") and start is None:
+    if pilot and network in ("deep", "pykan"):
         pilot = StructuredODE(
             _mlp(names, inputs, kinematics, random_state), kinematics, len(inputs)
         )

@@ -27,7 +27,14 @@ CHAIN = {"order": 2, "state_names": ("x", "v"), "input_names": ("u",)}
 def learnt():
     record, states = duffing_record(60)
     found = train_structured(
-        "deep", [record], ACCELERATION, **CHAIN, x0=[[0.0, 0.0]], start=[states], max_epochs=12
+        "deep",
+        [record],
+        ACCELERATION,
+        **CHAIN,
+        x0=[[0.0, 0.0]],
+        start=[states],
+        pilot=False,
+        max_epochs=12,
     )
     return found, record, states
 
