@@ -13,7 +13,6 @@ from discoverers.denoising import Denoised
 from discoverers.integration import MechanisticIntegral
 from discoverers.libraries import AutoLibrary, BoundLibrary, Variables
 from discoverers.regression import allow_for_truncation
-from discoverers.selection import EXPLAINED
 from discoverers.shooting import Record, integrate
 from discoverers.trajectories import Trajectories
 
@@ -33,6 +32,9 @@ LONGEST = 1200
 """Samples that terms are searched on; of more, blocks spread over the runs."""
 
 BLOCK = 200
+EXACT = 1e-4
+"""Mean squared residual in units of the noise that clean data are taken to have at least."""
+
 MANY_STATES = 3
 MISFIT = 1.3
 SHORTEST = 20
@@ -69,11 +71,11 @@ class Growth:
 def worth_growing(chi2: Array) -> bool:
     """Whether polynomials leave something to explain, shape (V,) in units of the noise.
 
-    Not where clean data are explained to a small part of the discrepancy. With one or two states a
+    Not where clean data are explained to a millionth of their size. With one or two states a
     fit within the noise may still be a polynomial in the place of a simpler function, and is looked
     at; with more there are thousands of terms, and only a misfit is reason to try them.
     """
-    if np.all(chi2 < EXPLAINED):
+    if np.all(chi2 < EXACT):
         return False
     return len(chi2) < MANY_STATES or bool(np.any(chi2 > MISFIT))
 
