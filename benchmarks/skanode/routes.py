@@ -91,13 +91,13 @@ HEADER = (
 def simulate(system: str, noise: float) -> Case:
     """The record of the SKANODE paper's settings, by an accurate integrator."""
     law = sympy.lambdify(sympy.symbols("x v u"), sympy.sympify(LAWS[system]))
-    t = 0.1 * np.arange(600)
+    t = 0.1 * np.arange(600, dtype=np.float64)
 
     def rates(time: float, state: Array) -> list[float]:
         return [state[1], law(*state, np.sin(np.pi * time))]
 
     states = solve_ivp(rates, (0.0, t[-1]), [0.0, 0.0], t_eval=t, rtol=1e-10, atol=1e-12).y.T
-    u = np.sin(np.pi * t)
+    u: Array = np.sin(np.pi * t)
     y = law(states[:, 0], states[:, 1], u)
     y = y + noise * np.random.default_rng(0).standard_normal(len(t))
     return Case(system, noise, t, u, states, y)
@@ -166,7 +166,9 @@ def _eliminated(case: Case, X: Array, acceleration: Array) -> sympy.Expr:
     floor = (2e-3 * float(np.std(case.y[:TRAINING]))) ** 2
 
     def score(chosen: Sequence[sympy.Expr]) -> tuple[float, Array]:
-        theta = np.linalg.lstsq(_table(chosen, X, inputs), acceleration, rcond=None)[0]
+        theta: Array = np.linalg.lstsq(_table(chosen, X, inputs), acceleration, rcond=None)[
+            0
+        ].astype(np.float64)
         fit = _fit(case, chosen, theta)
         variance = fit.rss[0] / TRAINING if np.isfinite(fit.cost) else np.inf
         return TRAINING * np.log(variance + floor) + len(chosen) * np.log(TRAINING), fit.theta[1:]
@@ -186,7 +188,7 @@ def _calibrated(case: Case, formula: sympy.Expr) -> sympy.Expr:
     """The formula with its terms' coefficients trained through the equation."""
     parts = [term.as_coeff_Mul() for term in sympy.Add.make_args(formula)]
     terms = [term for _, term in parts]
-    fit = _fit(case, terms, np.array([float(c) for c, _ in parts]))
+    fit = _fit(case, terms, np.array([float(c) for c, _ in parts], dtype=np.float64))
     theta = fit.theta[1:] if np.isfinite(fit.cost) else [float(c) for c, _ in parts]
     return sympy.Add(*[float(c) * term for c, term in zip(theta, terms, strict=True)])
 

@@ -150,11 +150,11 @@ def train_structured(
     states = [g.states for g in guesses] if start is None else [np.array(s) for s in start]
     targets = [g.outputs for g in guesses]
     if pilot and network in ("deep", "pykan"):
-        pilot = StructuredODE(
+        teacher = StructuredODE(
             _mlp(names, inputs, kinematics, random_state), kinematics, len(inputs)
         )
-        states = list(setup.train(pilot, states, targets, PILOT).states)
-        targets = [law(pilot, X, run.u) for X, run in zip(states, runs, strict=True)]
+        states = list(setup.train(teacher, states, targets, PILOT).states)
+        targets = [law(teacher, X, run.u) for X, run in zip(states, runs, strict=True)]
     if network == "pykan":
         from .pykan import SCHEDULE, multkan
 
