@@ -178,6 +178,10 @@ class Measured:
             cost = problem.cost(theta, starts, self._window)
         return float(cost) + self._prior(point)[2]
 
+    def prior_cost(self, point: Point) -> float:
+        """What `cost` holds for unlikely masses."""
+        return self._prior(point)[2]
+
     def residuals(self, point: Point) -> list[Array]:
         """Whitened residuals of each run (n, C)."""
         problem, theta, starts = self._problem(point)

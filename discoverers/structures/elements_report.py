@@ -228,13 +228,14 @@ class _Writer:
         )
 
     def alternatives(self, ranked: tuple[Ranked, ...]) -> pd.DataFrame:
-        """Structures within `CLOSE` of the best."""
+        """Structures within `CLOSE` of the best; how far behind leaves the prior on masses out."""
         near = [each for each in ranked if each.score <= ranked[0].score + CLOSE] or [ranked[0]]
-        behind = np.array(
-            [each.score - near[0].score if each is not near[0] else 0.0 for each in near]
-        )
+        score = np.array([each.score for each in near])
+        data = np.array([self._data_score(each) for each in near])
+        with np.errstate(invalid="ignore"):
+            behind = np.maximum(np.nan_to_num(data - data[0]), 0.0)
+            weights = np.exp(-0.5 * np.nan_to_num(score - score[0]))
         systems = [self.equations(each.point) for each in near]
-        weights = np.exp(-0.5 * behind)
         return pd.DataFrame(
             {
                 "equation": [str(system) for system in systems],
@@ -246,6 +247,11 @@ class _Writer:
                 ],
             }
         )
+
+    def _data_score(self, ranked: Ranked) -> float:
+        rows = max(self.measured.n_observed, 1)
+        without = ranked.cost - self.measured.prior_cost(ranked.point)
+        return ranked.score - float(deviance(ranked.cost, rows)) + float(deviance(without, rows))
 
     def front(self, ranked: tuple[Ranked, ...]) -> pd.DataFrame:
         """The best structure of each number of elements, as far as larger ones gain."""
@@ -309,7 +315,8 @@ class _Writer:
             notes.append(
                 (
                     f"The data do not settle the elements: {tied} other set(s) in alternatives_ "
-                    f"explain them as well.",
+                    f"explain them as well. The one whose masses are most alike was taken; pass "
+                    f"masses that you know, or measure more of them.",
                     IdentifiabilityWarning,
                 )
             )
