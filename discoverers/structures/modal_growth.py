@@ -14,9 +14,6 @@ from .modal_search import Search, mode_starts
 
 __all__ = ["Growth", "grow", "prune", "swap"]
 
-COMPARED = 3
-"""Places for a further mode that are compared."""
-
 PATIENCE = 4
 """Additions in vain before the search ends: some pay together where none does alone."""
 
@@ -97,8 +94,6 @@ def _longer(search: Search, current: Fitted, growth: Growth) -> list[Fitted]:
         trial = search.fit(start)
         if trial is not None and trial.n_parameters < most:
             found.append(trial)
-        if len(found) == COMPARED:
-            break
     return found
 
 
