@@ -113,6 +113,7 @@ def test_position_is_enough_for_a_first_order_law():
     assert fit.x_offset_identifiable is None
 
 
+@pytest.mark.slow
 def test_two_masses_are_told_apart():
     t = np.arange(0.0, 12.0, 0.1)
 
@@ -146,6 +147,7 @@ def test_what_the_user_knows_is_kept(clean):
     assert fit.x_offset_identifiable is None
 
 
+@pytest.mark.slow
 def test_a_library_that_is_short_is_called_so(clean):
     fit = ChainStructure().discover(
         data(T, clean[1], force(T), REST, noise=0.01), Options(library="poly1")
