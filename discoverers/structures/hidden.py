@@ -224,7 +224,7 @@ def _hidden_law(
     best = search.best
     if best is None:
         return None
-    return _canonical(task, search, _sharpened(task, search, best))
+    return _canonical(task, search, search.pruned(_sharpened(task, search, best)))
 
 
 def _sharpened(task: HiddenTask, search: Search, best: Candidate) -> Candidate:

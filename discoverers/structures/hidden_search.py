@@ -273,6 +273,32 @@ class Search:
             best = better
         return best
 
+    def pruned(self, start: Candidate) -> Candidate:
+        """Leave out terms one by one while the score falls, whatever was made of that before.
+
+        From the calibrated larger law the smaller one is close, so that a calibration of it that
+        stalled earlier cannot keep a term in.
+        """
+        best = start
+        while True:
+            smaller = [
+                self._settled([k for k in best.support if k != term], best)
+                for term in best.support
+                if term not in self.locked
+            ]
+            lowest = min(smaller, key=lambda candidate: candidate.score, default=best)
+            if lowest.score >= best.score:
+                return best
+            best = lowest
+
+    def _settled(self, support: Sequence[int], near: Candidate) -> Candidate:
+        theta = np.zeros(len(self.charges))
+        theta[list(support)] = near.theta[list(support)]
+        made = self.calibrated(support, theta, near.x0)
+        if not made.converged and made.score < near.score + STALLED:
+            made = self.calibrated(support, made.theta, made.x0)
+        return made
+
     def refine_steps(self, around: Candidate) -> bool:
         """Make the steps small enough for a candidate; whether they had to be changed."""
         needed = self.needed_substeps(around)
