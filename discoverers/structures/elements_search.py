@@ -31,7 +31,9 @@ BEAM = 5
 TRIED = 4
 ROUNDS = 5
 MOST_CALIBRATIONS = 60
-"""Per window."""
+FEWEST_CALIBRATIONS = 20
+MOST_WORK = 6000
+"""A window's calibrations stop at 60, at 6000 samples altogether, but not before 20."""
 
 CLOSE = 30.0
 """Structures whose score is further behind than this are not taken along to the next window."""
@@ -146,13 +148,19 @@ class _Window:
     def fits(self) -> bool:
         return self.order[0].cost <= FITS * self.measured.n_observed
 
+    @property
+    def exhausted(self) -> bool:
+        rows = max(len(record) for record in self.measured.records)
+        most = min(MOST_CALIBRATIONS, max(MOST_WORK // rows, FEWEST_CALIBRATIONS))
+        return self.calibrations >= most
+
     def explore(self) -> None:
         """Try what the tangents of the best structures suggest, until nothing is new."""
         expanded: set[Support] = set()
         for _ in range(ROUNDS):
             best = self.order[0]
             todo = [each for each in self._worth() if each.point.support not in expanded]
-            if not todo or self.calibrations >= MOST_CALIBRATIONS:
+            if not todo or self.exhausted:
                 break
             self.measured = self.measured.with_substeps_for(best.point)
             for ranked in todo:
@@ -176,6 +184,22 @@ class _Window:
         if np.isfinite(cost) and moved > MOVED:
             self._expand(replace(best, point=point))
 
+    def prune(self) -> None:
+        """Leave out elements as long as the structure gets better by it."""
+        while True:
+            best = self.order[0]
+            support = best.point.support
+            normal = tangent_of(self.measured, best.point) if support else None
+            if normal is None:
+                return
+            charged = self.charges.charges(self.measured.n_observed)[list(support)]
+            for i in np.argsort(normal.drop_costs(support) - charged)[:2].tolist():
+                fewer = support[:i] + support[i + 1 :]
+                if fewer not in self.pool:
+                    self.evaluate(best.point, fewer)
+            if self.order[0] is best:
+                return
+
     def _worth(self) -> list[Ranked]:
         """Structures to start from: those close to the best, and while none fits the closest fit.
 
@@ -196,7 +220,7 @@ class _Window:
         search = search_subsets(normal, self.charges, candidates, self.max_terms)
         reach = self.order[0].score + PROMISING if self.fits else np.inf
         for support in self._suggested(search, ranked):
-            if self.calibrations >= MOST_CALIBRATIONS:
+            if self.exhausted:
                 return
             predicted = search.scores.get(support, reach)
             held = self.pool.get(support)
@@ -336,6 +360,7 @@ def _finish(
         final.evaluate(point, point.support)
     if complete:
         final.explore()
+        final.prune()
     history.append(_row(final, max(len(record) for record in measured.records), False))
     ranked = tuple(each for each in final.order if np.isfinite(each.score))
     if not ranked:
