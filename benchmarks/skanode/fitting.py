@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -39,7 +40,8 @@ def records_of(case: Case) -> list[ForcedRecord]:
             system,
             case.measured,
             noise=case.noise,
-            seed=1000 * place + case.seed,
+            # Other noise for every setting: counts over settings are then of independent records.
+            seed=crc32(f"{case.name} {case.noise:g} {case.start} {place} {case.seed}".encode()),
             integrator=case.integrator,
         )
         for place, system in enumerate(case.systems())

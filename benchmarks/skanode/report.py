@@ -173,7 +173,7 @@ def _laws(rows: Rows) -> str:
         "## Ten classical nonlinearities\n\n"
         "The error is that of the acceleration as a function, relative, where the true motion "
         "went.\n\n"
-        + _table([*head, "median s", "processor s", "processor s"], lines)
+        + _table([*head, "median s", "processor s"], lines)
         + f"\nExact: {said} amplitudes.\n"
     )
 
@@ -189,8 +189,8 @@ def _hysteresis(rows: Rows) -> str:
                 _START[line["start"]],
                 _of(line["exact"], line["fits"]),
                 _of(line["hidden"], line["fits"]),
-                _figure(line["correlation"]),
-                _figure(line["multiple_correlation"]),
+                f"{line['correlation']:.6f}",
+                f"{line['multiple_correlation']:.6f}",
                 *_seconds(line),
             ]
         )
