@@ -14,6 +14,9 @@ from .modal_search import Search, mode_starts
 
 __all__ = ["Growth", "grow", "prune", "swap"]
 
+COMPARED = 3
+"""Places for a further mode that are compared."""
+
 PATIENCE = 4
 """Additions in vain before the search ends: some pay together where none does alone."""
 
@@ -65,10 +68,14 @@ def grow(search: Search, fitted: Fitted, growth: Growth, rounds: Iterable[int]) 
     """
     best, current, vain = fitted, fitted, 0
     for _ in rounds:
-        trials = _longer(search, current, growth)
+        trials = _longer(search, current, growth, slice(COMPARED))
         best_mode = min(trials, key=lambda trial: trial.objective, default=None)
         rival = 0.0 if best_mode is None else current.criterion - best_mode.criterion
         forced = _forced(search, current, growth, max(rival, 0.0))
+        if forced is None and best_mode is None:
+            # None of these leads to a mode of its own: others may.
+            trials = _longer(search, current, growth, slice(COMPARED, None))
+            best_mode = min(trials, key=lambda trial: trial.objective, default=None)
         if forced is not None:
             current = forced
         elif best_mode is not None:
@@ -84,13 +91,14 @@ def grow(search: Search, fitted: Fitted, growth: Growth, rounds: Iterable[int]) 
     return best
 
 
-def _longer(search: Search, current: Fitted, growth: Growth) -> list[Fitted]:
+def _longer(search: Search, current: Fitted, growth: Growth, places: slice) -> list[Fitted]:
+    """Models with a further mode, from some of the best places for it."""
     if len(current.model.modes) >= (growth.exactly or growth.most):
         return []
     # As many parameters as independent samples would fit anything.
     most = np.inf if growth.exactly else search.channels.n_independent - 2.0
     found: list[Fitted] = []
-    for start in mode_starts(search, current):
+    for start in mode_starts(search, current)[places]:
         trial = search.fit(start)
         if trial is not None and trial.n_parameters < most:
             found.append(trial)

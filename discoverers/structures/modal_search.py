@@ -42,8 +42,8 @@ GRID = 240
 GRID_NUMBERS = 30_000_000
 """Most numbers that the grid's responses may hold (240 MB)."""
 
-STARTS = 3
-"""Places for a further mode that are compared."""
+STARTS = 8
+"""Places for a further mode, at most."""
 
 
 @dataclass(frozen=True)
