@@ -35,6 +35,9 @@ Array = NDArray[np.float64]
 FEW_TERMS = 7
 """A law without hidden force that explains the data with no more terms than this is the answer."""
 
+AT_NOISE = 1.15
+"""Mean squared residual of splines, in units of the noise's, that leaves nothing to explain."""
+
 STATIC_ROUNDS = 3
 LONG_ROUNDS = 4
 """Rounds of improving a law without hidden force that was looked for before, and that was not."""
@@ -136,13 +139,13 @@ def search_hidden(
     splines = spline_law(best, plain, np.concatenate(plain.states(best)), task.names[:2])
     if explains(longest.cost, task.n_rows) and len(longest.support) <= FEW_TERMS:
         return HiddenSearch(None, (_short_library(task, longer, longest),))
-    if explains(splines.cost, task.n_rows):
+    if splines.cost <= AT_NOISE * task.n_rows:
         return HiddenSearch(None, (_unexplained(Verdict((SPLINES_EXPLAIN,))),))
     search = task.hidden_search(linear, _scales(task, plain, linear))
     found = _hidden_law(task, search, plain, linear)
     if found is None:
         return HiddenSearch(None, (_unexplained(Verdict(("no rate could be calibrated",))),))
-    verdict = judge(task, search, found, (best, longest))
+    verdict = judge(task, search, found, (best, longest), splines)
     if not verdict.accepted:
         if explains(longest.cost, task.n_rows):
             return HiddenSearch(None, (_short_library(task, longer, longest),))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .hidden_rates import path_independent
 from .hidden_search import Candidate, Search
+from .hidden_static import SplineLaw
 from .hidden_task import HiddenTask
 
 __all__ = [
@@ -95,8 +96,9 @@ def judge(
     search: Search,
     candidate: Candidate,
     statics: tuple[Candidate, ...],
+    splines: SplineLaw,
 ) -> Verdict:
-    """Hold a hidden force against what the library and a longer one explain without."""
+    """Hold a hidden force against what the library, a longer one, and splines explain without."""
     reasons = []
     n = task.n_rows
     _, rate = law_and_rate(task, search, candidate)
@@ -106,6 +108,8 @@ def judge(
     best = min((one.score for one in statics), default=np.inf)
     if candidate.score > best - GAIN:
         reasons.append("a law without hidden force is as good by the criterion")
+    if explains(splines.cost, n) and splines.cost <= candidate.cost + splines.n_parameters + GAIN:
+        reasons.append(SPLINES_EXPLAIN)
     if len(rate) > MOST_RATE_TERMS:
         reasons.append(f"its rate needs {len(rate)} terms")
     if not any(task.symbols[2] in term.free_symbols for term in rate):
