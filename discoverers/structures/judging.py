@@ -15,7 +15,7 @@ __all__ = ["Candidate", "Judge", "Support"]
 Array = NDArray[np.float64]
 Support = tuple[int, ...]
 
-SMALLEST_SHARE = 2e-3
+SMALLEST_SHARE = 5e-4
 """Terms whose contribution to the law stays below this share of it are left out."""
 
 
