@@ -19,10 +19,10 @@ from discoverers.structures.base import (
 )
 
 if TYPE_CHECKING:
-    from discoverers.structures.chain import ChainStructure
+    from discoverers.structures.chain.structure import ChainStructure
     from discoverers.structures.edges import EdgeFunction
-    from discoverers.structures.elements import ElementStructure
-    from discoverers.structures.modal import ModalStructure
+    from discoverers.structures.elements.structure import ElementStructure
+    from discoverers.structures.modal.structure import ModalStructure
 
 _HOMES = {
     "ChainStructure": "chain",

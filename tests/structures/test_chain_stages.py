@@ -8,16 +8,16 @@ from numpy.testing import assert_allclose
 from discoverers.datasets import nonlinear_oscillator, observe
 from discoverers.sparse import NormalEquations
 from discoverers.structures import ChainStructure, Channel, Data, Options
-from discoverers.structures.chain import _task
-from discoverers.structures.chain_model import Chain, enough_substeps
-from discoverers.structures.dictionary import make_dictionary, term_weight
-from discoverers.structures.drift import remove_drift
+from discoverers.structures.chain.dictionary import make_dictionary, term_weight
+from discoverers.structures.chain.drift import remove_drift
+from discoverers.structures.chain.extraction import score_subsets
+from discoverers.structures.chain.judging import contributions
+from discoverers.structures.chain.misfit import whiteness
+from discoverers.structures.chain.model import Chain, enough_substeps
+from discoverers.structures.chain.spline_kan import fit_spline_kan
+from discoverers.structures.chain.start import guess_states
+from discoverers.structures.chain.structure import _task
 from discoverers.structures.edges import EdgeFunction
-from discoverers.structures.extraction import score_subsets
-from discoverers.structures.judging import contributions
-from discoverers.structures.misfit import whiteness
-from discoverers.structures.spline_kan import fit_spline_kan
-from discoverers.structures.start import guess_states
 
 from .chain_systems import REST, UNKNOWN, data, duffing, force, oscillator
 

@@ -10,9 +10,9 @@ from sklearn.base import clone
 
 from discoverers import SKANODERegressor
 from discoverers.shooting import Observation, Record
-from discoverers.structures.elements import ElementStructure
-from discoverers.structures.elements_model import Element, ElementModel, MomentumObservation
-from discoverers.structures.elements_problem import Measured, Point, tangent_of
+from discoverers.structures.elements.model import Element, ElementModel, MomentumObservation
+from discoverers.structures.elements.problem import Measured, Point, tangent_of
+from discoverers.structures.elements.structure import ElementStructure
 
 D, W = sympy.symbols("d w")
 CUBIC = ("d", "w", "d**3")

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from discoverers.exceptions import MisfitWarning
 from discoverers.shooting import Record
 from discoverers.structures.base import Channel, Data, Options
-from discoverers.structures.hidden import discover_hidden, search_hidden
+from discoverers.structures.hidden.discovery import discover_hidden, search_hidden
 
 V, Z = sympy.symbols("v z")
 AMPLITUDES = (1.0, 0.8, 0.9)

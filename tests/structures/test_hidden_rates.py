@@ -6,8 +6,8 @@ import sympy
 from scipy.integrate import solve_ivp
 
 from discoverers.shooting import Record
-from discoverers.structures.hidden_rates import is_even, linear_gauge, path_independent, rate_terms
-from discoverers.structures.hidden_start import Scales, difference_noise
+from discoverers.structures.hidden.rates import is_even, linear_gauge, path_independent, rate_terms
+from discoverers.structures.hidden.start import Scales, difference_noise
 
 X, V, Z = sympy.symbols("x v z")
 

@@ -1,0 +1,332 @@
+"""Stage 2: which terms make up the laws, every serious candidate calibrated through the ODE.
+
+Around an incumbent, the sensitivities of its trajectory to all candidate coefficients price every
+subset of terms by a small linear solve. The most promising subsets are calibrated, the best becomes
+the incumbent, and so on until nothing improves. The first incumbent is the trained network itself:
+its columns stand beside the dictionary's, and subsets are asked to take their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discoverers.shooting import (
+    Calibration,
+    Column,
+    Observation,
+    Record,
+    StateSpaceModel,
+    calibrate,
+    tangent,
+)
+from discoverers.sparse import NormalEquations, search_subsets
+from discoverers.sparse.criterion import deviance
+
+from .dictionary import Dictionary
+from .judging import Candidate, Judge, Support, contributions
+from .model import ChainTask
+from .spline_kan import SplineKAN
+from .start import Start
+
+__all__ = ["Extraction", "extract"]
+
+Array = NDArray[np.float64]
+
+EXHAUSTIVE = 60_000
+LARGEST_EXHAUSTIVE = 6
+FIRST_BATCH = 12
+NEXT_BATCH = 8
+ROUNDS = 8
+FIRST_WINDOW = 40
+DEFAULT_MAX_TERMS = 8
+
+SWITCH_SUBSTEPS = 8
+
+DOUBTFUL = 3.0
+"""Residuals this many times the smoother's noise send the search back to the guessed states."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Charges:
+    """The dictionary's charges, as the subset search asks for them."""
+
+    values: Array
+
+    def charges(self, n_rows: int) -> Array:
+        return self.values
+
+
+@dataclass(eq=False)
+class Extraction:
+    """The candidates calibrated so far."""
+
+    task: ChainTask
+    dictionary: Dictionary
+    judge: Judge
+    observation: Observation
+    noise_std: Array
+    substeps: int | None = None
+    pool: dict[Support, Candidate] = field(default_factory=dict)
+    learnt_on: tuple[Record, ...] = ()
+
+    @property
+    def max_terms(self) -> int:
+        """Most terms of all laws together."""
+        per_law = self.task.options.max_terms or DEFAULT_MAX_TERMS
+        return per_law * self.dictionary.chain.n_dof
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """Candidates that got through, the best first."""
+        scored = [(self.judge.score(one), one) for one in self.pool.values()]
+        scored = [pair for pair in scored if np.isfinite(pair[0])]
+        return [one for _, one in sorted(scored, key=lambda pair: pair[0])]
+
+    def try_support(self, support: Support, coef: Array, x0: Array) -> Candidate:
+        """Calibrate the laws of a support from a start; kept if better than before."""
+        dictionary = self.dictionary
+        columns = [dictionary.columns[k] for k in support]
+        model = dictionary.chain.model(columns)
+        skip = model.n_columns - len(columns)
+        theta = np.concatenate([np.ones(skip), coef])
+        steps = self.substeps_of(support)
+        best = self._calibrate(model, theta, x0, None, steps)
+        if best.cost > 2.0 * float(self.judge.n_observed.sum()):
+            again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps)
+            best = again if again.cost < best.cost else best
+        found = self._candidate(support, model, best)
+        held = self.pool.get(support)
+        if held is None or self.judge.score(found) < self.judge.score(held):
+            self.pool[support] = found
+        return self.pool[support]
+
+    def adopt(self, support: Support, model: StateSpaceModel, fit: Calibration) -> None:
+        """Keep a law that was calibrated elsewhere, if it got through."""
+        if np.isfinite(fit.cost):
+            self.pool[support] = self._candidate(support, model, fit)
+
+    def substeps_of(self, support: Sequence[int]) -> int | None:
+        """Steps a sample: steep layers need several."""
+        if self.substeps is None or not self.dictionary.switching[list(support)].any():
+            return self.substeps
+        return max(self.substeps, SWITCH_SUBSTEPS)
+
+    def _calibrate(
+        self,
+        model: StateSpaceModel,
+        theta: Array,
+        x0: Array,
+        windows: int | None,
+        steps: int | None,
+    ) -> Calibration:
+        return calibrate(
+            model, theta, x0, self.task.records, self.observation, self.noise_std,
+            free_x0=self.task.free_x0, windows=windows, max_iterations=15, substeps=steps,
+        )  # fmt: skip
+
+    def _candidate(self, support: Support, model: StateSpaceModel, best: Calibration) -> Candidate:
+        dictionary, skip = self.dictionary, model.n_columns - len(support)
+        values = [
+            model.term_values(path.X, record.u)[:, skip:]
+            for path, record in zip(best.paths, self.task.records, strict=True)
+        ]
+        laws = np.array([dictionary.laws[k] for k in support])
+        share, cancellation = (
+            contributions(values, best.theta[skip:], laws) if np.isfinite(best.cost) else (0.0, 0.0)
+        )
+        return Candidate(
+            support, best.theta[skip:], best.x0, best.rss, best.cost, best.converged, share,
+            cancellation, tuple(path.X for path in best.paths),
+        )  # fmt: skip
+
+    def on(self, whole: ChainTask, candidates: Sequence[Candidate]) -> Candidate:
+        """The best of some candidates when all of the data have their say."""
+        judge = Judge.of(whole, self.dictionary)
+        again = Extraction(
+            whole, self.dictionary, judge, self.observation, self.noise_std, self.substeps
+        )
+        for one in candidates:
+            again.try_support(one.support, one.coef, one.x0)
+        self.judge, self.pool, self.task = judge, again.pool, whole
+        ranked = again.ranked
+        return ranked[0] if ranked else candidates[0]
+
+    def fallback(self, states: Sequence[Array], rates: Sequence[Array]) -> Candidate:
+        """A law by regression on guessed states, for when none follows the runs."""
+        dictionary, task = self.dictionary, self.task
+        chain = dictionary.chain
+        model = chain.model(dictionary.columns)
+        K = len(dictionary)
+        values = [
+            model.term_values(X, record.u)[:, -K:]
+            for X, record in zip(states, task.records, strict=True)
+        ]
+        columns, target = np.concatenate(values), np.concatenate(rates)
+        laws = np.array(dictionary.laws)
+        linear = [k for k in range(K) if dictionary.weights[k] == 1.0 or dictionary.required[k]]
+        support = tuple(linear or range(min(K, 4)))
+        coef = np.zeros(len(support))
+        for law, top in enumerate(chain.highest):
+            mine = [i for i, k in enumerate(support) if laws[k] == law]
+            chosen = columns[:, [support[i] for i in mine]]
+            coef[mine] = np.linalg.lstsq(chosen, target[:, top], rcond=1e-10)[0]
+        x0 = np.array([X[0] for X in states])
+        rss = np.full(len(self.judge.floor), np.inf)
+        made = Candidate(support, coef, x0, rss, np.inf, False, 1.0, 0.0, tuple(states))
+        self.pool.setdefault(support, made)
+        return made
+
+    def quadratic(self, extra: Sequence[Column], theta: Array, x0: Array) -> NormalEquations | None:
+        """Quadratic over dictionary columns, then extra ones, around coefficients of all."""
+        model = self.dictionary.chain.model([*self.dictionary.columns, *extra])
+        skip = model.n_columns - len(theta)
+        return tangent(
+            model, np.concatenate([np.ones(skip), theta]), x0, self.task.records,
+            self.observation, self.noise_std, free_x0=self.task.free_x0,
+            substeps=self.substeps_of(np.flatnonzero(theta[: len(self.dictionary)]).tolist()),
+            free_theta=np.arange(model.n_columns) >= skip,
+        )  # fmt: skip
+
+    def promising(self, quadratic: NormalEquations, count: int) -> list[Support]:
+        """Supports of lowest score on the quadratic that were not calibrated yet."""
+        K = len(self.dictionary)
+        part = NormalEquations(
+            quadratic.gram[:K, :K], quadratic.moment[:K], quadratic.energy, quadratic.n_rows
+        )
+        scores = score_subsets(part, self.judge.charges, self.dictionary.required, self.max_terms)
+        ordered = sorted(scores, key=scores.__getitem__)
+        fresh = [support for support in ordered if support not in self.pool]
+        # Far from the incumbent the quadratic flatters large supports: some of each size get in.
+        sizes = sorted({len(support) for support in fresh})
+        first = [next(one for one in fresh if len(one) == size) for size in sizes]
+        lead = max(count - len(first), 2 * count // 3)
+        return list(dict.fromkeys([*fresh[:lead], *first, *fresh]))[:count]
+
+    def regression(self, guess: Start) -> NormalEquations:
+        """The dictionary against guessed rates, in units in which a good fit is the noise's."""
+        chain = self.dictionary.chain
+        model = chain.model(self.dictionary.columns)
+        K, laws = len(self.dictionary), np.array(self.dictionary.laws)
+        values = np.concatenate(
+            [
+                model.term_values(X, record.u)[:, -K:]
+                for X, record in zip(guess.states, self.task.records, strict=True)
+            ]
+        )
+        # Of large coordinates an exponential is beyond numbers: no candidate there.
+        with np.errstate(invalid="ignore"):
+            values = np.where((np.abs(values) < 1e100).all(axis=0), values, 0.0)
+        target = np.concatenate(guess.rates)
+        total: NormalEquations | None = None
+        for law, top in enumerate(chain.highest):
+            mine = np.where(laws == law, values, 0.0)
+            left = target[:, top] - mine @ np.linalg.lstsq(mine, target[:, top], rcond=1e-8)[0]
+            spread = max(float(np.std(left)), 1e-3 * float(np.std(target[:, top])), 1e-300)
+            part = NormalEquations.from_rows(mine / spread, target[:, top] / spread)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def doubtful(self, kan: SplineKAN) -> bool:
+        """Whether even the best candidate leaves more than the smoother took for noise."""
+        ranked = self.ranked
+        most = DOUBTFUL * np.maximum(kan.guess.noise_std, self.task.floor)
+        return not ranked or bool(np.any(ranked[0].rss > most**2 * self.judge.n_observed))
+
+    def search(self) -> None:
+        """Relinearise around the best candidate until it stays the best."""
+        best: Candidate | None = None
+        for _ in self.task.options.iterations("extraction", ROUNDS):
+            ranked = self.ranked
+            if not ranked or (best is not None and ranked[0].support == best.support):
+                break
+            best = ranked[0]
+            self.noise_std = self.judge.noise(best.rss, len(best.coef))
+            theta = np.zeros(len(self.dictionary))
+            theta[list(best.support)] = best.coef
+            around = self.quadratic([], theta, best.x0)
+            if around is None:
+                break
+            self.improve(around, best.x0, NEXT_BATCH)
+
+    def improve(self, quadratic: NormalEquations, x0: Array, count: int) -> None:
+        """Calibrate the most promising supports of a quadratic."""
+        for support in self.promising(quadratic, count):
+            self.try_support(support, quadratic.solve(list(support)), x0)
+
+
+def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extraction:
+    """Choose terms, from the trained network on.
+
+    Returns
+    -------
+    Extraction
+        Its `ranked` candidates, the best first; empty if no law could follow the runs.
+    """
+    judge = Judge.of(task, dictionary)
+    noise = np.maximum(kan.guess.noise_std, task.floor)
+    if kan.converged:
+        noise = judge.noise(kan.noise_std**2 * judge.n_observed, 0.0)
+    work = Extraction(
+        task, dictionary, judge, task.data.observation(task.chain.state_names), noise, kan.substeps
+    )
+    work.learnt_on = task.records
+
+    if kan.converged:
+        networks = [kan]
+        if task.shiftable:
+            # Laws read most simply when coordinates count from where the system can rest.
+            networks.insert(0, kan.shifted(kan.equilibrium()))
+        theta = np.concatenate([np.zeros(len(dictionary)), kan.coef])
+        for network in networks:
+            x0 = network.calibration.x0
+            start = work.quadratic(network.columns, theta, x0)
+            if start is not None:
+                work.improve(start, x0, FIRST_BATCH)
+            if work.ranked and not work.doubtful(kan):
+                break
+        work.search()
+    if work.doubtful(kan):
+        guess = kan.guess
+        work.noise_std = np.maximum(guess.noise_std, task.floor)
+        work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
+        work.search()
+    return work
+
+
+def score_subsets(
+    normal: NormalEquations, charges: Array, required: NDArray[np.bool_], max_terms: int
+) -> dict[Support, float]:
+    """Scores of subsets: all of up to 6 terms while there are not too many, else a beam's."""
+    always = tuple(np.flatnonzero(required).tolist())
+    others = [k for k in range(normal.n_columns) if not required[k] and normal.gram[k, k] > 0.0]
+    scores: dict[Support, float] = {}
+    exhausted = 0
+    largest = min(max_terms - len(always), len(others), LARGEST_EXHAUSTIVE)
+    for size in range(1, largest + 1):
+        if comb(len(others), size) > EXHAUSTIVE:
+            break
+        chosen = np.array(list(combinations(others, size)), dtype=np.intp)
+        whole = np.sort(
+            np.concatenate([np.tile(always, (len(chosen), 1)).astype(np.intp), chosen], axis=1)
+        )
+        values = deviance(normal.losses(whole), normal.n_rows) + charges[whole].sum(axis=1)
+        near = np.argsort(values, kind="stable")[:40]
+        scores.update(zip(map(tuple, whole[near].tolist()), values[near].tolist(), strict=True))
+        exhausted = size
+    if exhausted + len(always) < min(max_terms, normal.n_columns):
+        found = search_subsets(
+            normal, _Charges(charges), [*always, *others], max_terms, starts=list(scores)[:5]
+        )
+        scores.update(
+            (support, score)
+            for support, score in found.scores.items()
+            if set(always) <= set(support)
+        )
+    return scores

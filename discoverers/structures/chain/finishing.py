@@ -1,0 +1,153 @@
+"""Stage 3: the chosen law calibrated to the end, and what can be said of its level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discoverers.shooting import Calibration, StateSpaceModel, calibrate
+
+from .dictionary import Dictionary
+from .judging import Candidate, Judge, shares
+from .model import ChainTask, enough_substeps
+
+__all__ = ["Finished", "finish"]
+
+Array = NDArray[np.float64]
+
+LOOSE = 0.3
+"""A coordinate's level with a larger standard error, in units of its spread, is not identified."""
+
+MAX_SUBSTEPS = 16
+
+LEVEL = 0.3
+"""Shift, in units of a coordinate's spread, under which a library is asked to stay closed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """The final calibration.
+
+    Attributes
+    ----------
+    support : tuple of int
+        Columns of the dictionary.
+    model : StateSpaceModel
+        As it was integrated.
+    written : StateSpaceModel
+        As the equations are written: with sign where a steep layer was integrated.
+    calibration : Calibration
+        With covariance in the data's own noise.
+    noise_std : ndarray of shape (C,)
+    offset_identifiable : bool or None
+    """
+
+    support: tuple[int, ...]
+    model: StateSpaceModel
+    written: StateSpaceModel
+    calibration: Calibration
+    noise_std: Array
+    offset_identifiable: bool | None
+
+
+def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
+    """Calibrate the chosen law on all data, with accurate integration and the noise re-estimated.
+
+    Terms that then turn out to contribute next to nothing are left out, one by one.
+
+    Returns
+    -------
+    Finished
+    """
+    judge = Judge.of(task, dictionary)
+    while True:
+        made = _calibrated(task, dictionary, chosen)
+        fit, k = made.calibration, len(made.support)
+        if not np.isfinite(fit.cost) or k < 2:
+            return made
+        coef = fit.theta[len(fit.theta) - k :]
+        values = [
+            made.model.term_values(path.X, record.u)[:, -k:]
+            for path, record in zip(fit.paths, task.records, strict=True)
+        ]
+        ratios = shares(values, coef, np.array([dictionary.laws[i] for i in made.support]))
+        ratios = np.where(dictionary.required[list(made.support)], np.inf, ratios)
+        weakest = int(np.argmin(ratios))
+        if ratios[weakest] >= judge.least(made.support):
+            return made
+        left = [i for i in range(k) if i != weakest]
+        support = tuple(made.support[i] for i in left)
+        chosen = replace(chosen, support=support, coef=coef[left], x0=fit.x0, rss=fit.rss)
+
+
+def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
+    columns = [dictionary.columns[k] for k in chosen.support]
+    model = dictionary.chain.model(columns)
+    skip = model.n_columns - len(columns)
+    theta = np.concatenate([np.ones(skip), chosen.coef])
+    observation = task.data.observation(dictionary.chain.state_names)
+    judge = Judge.of(task, dictionary)
+    substeps = enough_substeps(model, theta, chosen.x0, task.records, 1e-6, MAX_SUBSTEPS)
+    free = task.free_x0.copy()
+    noise = judge.noise(chosen.rss, len(columns))
+
+    def calibrated(theta: Array, x0: Array, noise: Array) -> Calibration:
+        return calibrate(
+            model, theta, x0, task.records, observation, noise, free_x0=free, max_iterations=40,
+            substeps=substeps,
+        )  # fmt: skip
+
+    fit = calibrated(theta, chosen.x0, noise)
+    identifiable: bool | None = None
+    if task.shiftable and np.isfinite(fit.cost):
+        lowest = list(dictionary.chain.lowest)
+        spread = np.concatenate([path.X for path in fit.paths])[:, lowest].std(axis=0)
+        loose = fit.x0_std[0, lowest] > LOOSE * spread
+        identifiable = not loose.any() and not _closed_under_shifts(task, dictionary, chosen, fit)
+        if loose.any():
+            # Any level would do: this one is kept, and the errors are those given it.
+            free[0, np.array(lowest)[loose]] = False
+            fit = calibrated(fit.theta, fit.x0, noise)
+    if np.isfinite(fit.cost):
+        noise = _noise(task, fit, len(columns) + int(free.sum()))
+        fit = calibrated(fit.theta, fit.x0, noise)
+    written = dictionary.chain.model([dictionary.exact_columns[k] for k in chosen.support])
+    return Finished(chosen.support, model, written, fit, noise, identifiable)
+
+
+def _noise(task: ChainTask, fit: Calibration, n_parameters: int) -> Array:
+    if task.data.noise_std is not None:
+        return np.asarray(task.data.noise_std, dtype=np.float64)
+    left = np.maximum(fit.n_observed - n_parameters / len(fit.rss), 0.2 * fit.n_observed)
+    return np.sqrt(np.maximum(fit.rss / np.maximum(left, 1.0), 1e-24 * task.floor**2))
+
+
+def _closed_under_shifts(
+    task: ChainTask, dictionary: Dictionary, chosen: Candidate, fit: Calibration
+) -> bool:
+    """Whether the library holds the chosen law with its coordinates counted from elsewhere."""
+    chain = dictionary.chain
+    X = np.concatenate([path.X for path in fit.paths])
+    u = np.concatenate([record.u for record in task.records])
+    model = chain.model(dictionary.columns)
+    skip = model.n_columns - len(dictionary)
+    shift = np.zeros(X.shape[1])
+    lowest = list(chain.lowest)
+    shift[lowest] = LEVEL * X[:, lowest].std(axis=0)
+    here = model.term_values(X, u)[:, skip:]
+    there = model.term_values(X + shift, u)[:, skip:][:, list(chosen.support)]
+    coef = fit.theta[len(fit.theta) - len(chosen.support) :]
+    laws = np.array(dictionary.laws)
+    with np.errstate(invalid="ignore"):
+        finite = (np.abs(here) < 1e100).all(axis=0)
+    if not np.isfinite(there).all():
+        return False
+    for law in range(chain.n_dof):
+        target = there @ np.where(laws[list(chosen.support)] == law, coef, 0.0)
+        columns = here[:, (laws == law) & finite]
+        left = target - columns @ np.linalg.lstsq(columns, target, rcond=1e-12)[0]
+        if np.linalg.norm(left) > 1e-6 * max(float(np.linalg.norm(target)), 1e-300):
+            return False
+    return True

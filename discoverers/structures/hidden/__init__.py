@@ -1,0 +1,1 @@
+"""Forces with memory: a hidden state whose rate equation is discovered."""

@@ -1,0 +1,279 @@
+"""Which nonlinear force on which mode the record asks for, and what it says of hysteresis.
+
+Every candidate is first asked by a score test (Rao 1948): does the residual hold what the force
+would add, beyond all that the present parameters can do? Only candidates that pass, with the
+number of independent samples and of tests in the reckoning, are fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import f as f_distribution
+
+from .model import FORCES, HYSTERESIS, Force, ModalModel, Mode
+from .projection import Channels, Fitted, tangent_space
+from .search import Search
+
+__all__ = ["ScoreTest", "as_joint", "as_joint_model", "candidate_forces", "refit", "score_tests"]
+
+Array = NDArray[np.float64]
+
+WIDTHS = (0.3, 1.0, 3.0)
+"""Widths of a hysteretic spring that are tried, in units of the mode's own rms displacement."""
+
+REFITS = 4
+"""Candidates that pass and are fitted, at most."""
+
+OPTIMISM = 1.5
+"""How much more than one linear step foretells a fit may bring."""
+
+
+@dataclass(frozen=True)
+class ScoreTest:
+    """Answer of the record to one candidate force.
+
+    Attributes
+    ----------
+    mode : int
+        Position of the mode in the model that was tested.
+    frequency : float
+        Of that mode, cycles per unit of time.
+    force : Force
+        With a factor of 0; a hysteretic spring with its width.
+    statistic : float
+        F with 1 and `freedom` degrees of freedom; 0 where it cannot be tested.
+    threshold : float
+        What the statistic must exceed, all candidates considered.
+    detectable : float
+        Size of the force, as a share of the mode's linear spring force, that would have reached
+        the threshold in expectation.
+    promise : float
+        Fall of the objective that one linear step foretells.
+    gain : float
+        Fall of the criterion with the force fitted, less the price of having tried all
+        candidates; NaN where it was not fitted.
+    """
+
+    mode: int
+    frequency: float
+    force: Force
+    statistic: float
+    threshold: float
+    detectable: float
+    promise: float = 0.0
+    gain: float = float("nan")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate deserves a fit."""
+        return self.statistic > self.threshold
+
+
+def as_joint(mode: Mode, weights: Array, scale: Array, estimate_start: bool) -> tuple[Mode, Array]:
+    """One response seen by all channels, closest to the channels' own weights.
+
+    Parameters
+    ----------
+    mode : Mode
+    weights : ndarray of shape (C, m + 2 runs), or (C, m) from rest
+    scale : ndarray of shape (C,)
+        In which the channels' weights are compared.
+    estimate_start : bool
+
+    Returns
+    -------
+    Mode, ndarray of shape (C,)
+        The joint mode, and how much of it each channel sees.
+    """
+    if mode.joint:
+        return mode, weights[:, 0]
+    m = len(mode.participation)
+    U, size, V = np.linalg.svd(weights / scale[:, None], full_matrices=False)
+    row = V[0]
+    reference = int(np.argmax(np.abs(row[:m])))
+    pivot = row[reference]
+    if abs(pivot) < 1e-9:
+        # A mode that no input moves: its start alone would have to be enormous.
+        pivot = 1e-9 if pivot >= 0.0 else -1e-9
+    participation = np.array(row[:m] / pivot)
+    participation[reference] = 1.0
+    start = row[m:].reshape(mode.start.shape) / pivot if estimate_start else mode.start
+    joint = replace(mode, participation=participation, start=start, joint=True)
+    return joint, U[:, 0] * size[0] * pivot * scale
+
+
+def as_joint_model(fitted: Fitted) -> tuple[ModalModel, Array]:
+    """All modes joint, and what each channel sees of inputs and modes, (C, m + modes)."""
+    model = fitted.model
+    scale = np.sqrt(fitted.rss + 1e-300)
+    pairs = [
+        as_joint(mode, fitted.weights[:, owned], scale, model.estimate_start)
+        for mode, owned in zip(model.modes, fitted.owned, strict=True)
+    ]
+    weights = [fitted.weights[:, : model.n_inputs], *(seen[:, None] for _, seen in pairs)]
+    return model.with_modes([mode for mode, _ in pairs]), np.hstack(weights)
+
+
+def score_tests(
+    fitted: Fitted,
+    channels: Channels,
+    significance: float,
+    kinds: Sequence[str] = (*FORCES, HYSTERESIS),
+) -> list[ScoreTest]:
+    """Test every candidate force on every mode; the strongest first.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    channels : Channels
+    significance : float
+        Probability that any candidate at all passes by chance (Bonferroni).
+    kinds : sequence of str
+        Forces that are candidates.
+    """
+    joint, weights = as_joint_model(fitted)
+    bases = tangent_space(fitted, channels)
+    candidates = [
+        (i, force)
+        for i, mode in enumerate(joint.modes)
+        for force in candidate_forces(joint, mode, kinds)
+    ]
+    freedom = channels.n_independent - fitted.n_parameters - 1.0
+    threshold = np.inf
+    if freedom >= 1.0 and candidates:
+        threshold = float(f_distribution.isf(significance / len(candidates), 1.0, freedom))
+    tests = []
+    for i, force in candidates:
+        score, information = _score(fitted, channels, bases, joint, weights, i, force)
+        size = float(np.sqrt(threshold / information)) if information > 0.0 else np.inf
+        statistic = _statistic(score, information, channels.n_independent, freedom)
+        tests.append(
+            ScoreTest(
+                i,
+                joint.modes[i].frequency / (2.0 * np.pi),
+                force,
+                statistic,
+                threshold,
+                size * _relative_size(joint, joint.modes[i], force),
+                channels.n_independent * float(np.log1p(statistic / max(freedom, 1.0))),
+            )
+        )
+    return sorted(tests, key=lambda test: -test.statistic)
+
+
+def candidate_forces(model: ModalModel, mode: Mode, kinds: Sequence[str]) -> list[Force]:
+    """Forces that a joint mode does not have yet, hysteresis at several widths."""
+    present = {force.kind for force in mode.forces}
+    found = [Force(kind) for kind in kinds if kind not in present and kind != HYSTERESIS]
+    if HYSTERESIS in kinds and HYSTERESIS not in present:
+        q = np.concatenate([part[0] for part in model.motion(mode)])
+        rms = float(np.sqrt(np.mean(q**2)))
+        if np.isfinite(rms) and rms > 0.0:
+            found += [Force(HYSTERESIS, width=ratio * rms) for ratio in WIDTHS]
+    return found
+
+
+def _score(
+    fitted: Fitted,
+    channels: Channels,
+    bases: Sequence[Array],
+    joint: ModalModel,
+    weights: Array,
+    i: int,
+    force: Force,
+) -> tuple[float, float]:
+    """Score and information of the force's factor."""
+    mode = replace(joint.modes[i], forces=(*joint.modes[i].forces, force))
+    # The factor is the last entry, or is followed by the logarithm of the width.
+    entry = len(mode.vector(joint.estimate_start)) - (2 if force.kind == HYSTERESIS else 1)
+    block = joint.derivative(mode, entry)
+    score = information = 0.0
+    for c, sense in enumerate(channels.sense):
+        column = channels.rows(block[sense, :, 0], c) * weights[c, joint.n_inputs + i]
+        column = column - bases[c] @ (bases[c].T @ column)
+        rss = fitted.rss[c] + channels.floor[c]
+        precision = channels.share[c] * channels.independent / rss
+        score += precision * float(column @ fitted.residuals[c])
+        information += precision * float(column @ column)
+    return score, information
+
+
+def _relative_size(model: ModalModel, mode: Mode, force: Force) -> float:
+    """Rms of a force of factor 1 in that of the mode's linear spring force."""
+    q, v, _, z = np.concatenate(model.motion(replace(mode, forces=(*mode.forces, force))), axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = {
+            "q**2": q**2,
+            "q*|q|": q * np.abs(q),
+            "q**3": q**3,
+            "v*|v|": v * np.abs(v),
+            "v**3": v**3,
+            "q**2*v": q**2 * v,
+            HYSTERESIS: z,
+        }[force.kind]
+        size = np.sqrt(np.mean(values**2) / max(float(np.mean(q**2)), 1e-300))
+    return float(size / mode.frequency**2)
+
+
+def _statistic(score: float, information: float, total: float, freedom: float) -> float:
+    if freedom < 1.0 or information <= 0.0:
+        return 0.0
+    explained = min(score**2 / information, total * (1.0 - 1e-9))
+    return float(explained / (total - explained) * freedom)
+
+
+def refit(
+    search: Search,
+    fitted: Fitted,
+    tests: Sequence[ScoreTest],
+    gamma: float = 1.0,
+    rival: float = 0.0,
+) -> tuple[list[ScoreTest], list[Fitted]]:
+    """Fit the strongest candidates that passed, one width each.
+
+    Parameters
+    ----------
+    search : Search
+    fitted : Fitted
+        The model that was tested.
+    tests : sequence of ScoreTest
+        The strongest first.
+    gamma : float, default=1.0
+        Weight of the price of having tried many candidates.
+    rival : float, default=0.0
+        Gain of something else; candidates that promise far less are not fitted.
+
+    Returns
+    -------
+    list of ScoreTest
+        With their gains: what the criterion falls, less the price of having tried so many.
+    list of Fitted
+        One for each gain, in this order.
+    """
+    price = 2.0 * gamma * float(np.log(max(len(tests), 1)))
+    seen: set[tuple[int, str]] = set()
+    told, trials = [], []
+    for test in tests:
+        key = (test.mode, test.force.kind)
+        trial = None
+        worthy = test.passed and OPTIMISM * test.promise > rival
+        if worthy and key not in seen and len(seen) < REFITS:
+            seen.add(key)
+            trial = search.fit(_with_force(fitted, test))
+        if trial is not None:
+            trials.append(trial)
+            test = replace(test, gain=fitted.criterion - trial.criterion - price)
+        told.append(test)
+    return told, trials
+
+
+def _with_force(fitted: Fitted, test: ScoreTest) -> ModalModel:
+    joint, _ = as_joint_model(fitted)
+    modes = list(fitted.model.modes)
+    mode = joint.modes[test.mode]
+    modes[test.mode] = replace(mode, forces=(*mode.forces, test.force))
+    return fitted.model.with_modes(modes)
