@@ -8,8 +8,10 @@ its columns stand beside the dictionary's, and subsets are asked to take their p
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import combinations
 from math import comb
 
@@ -223,15 +225,13 @@ class Extraction:
         with np.errstate(invalid="ignore"):
             values = np.where((np.abs(values) < 1e100).all(axis=0), values, 0.0)
         target = np.concatenate(guess.rates)
-        total: NormalEquations | None = None
+        parts = []
         for law, top in enumerate(chain.highest):
             mine = np.where(laws == law, values, 0.0)
             left = target[:, top] - mine @ np.linalg.lstsq(mine, target[:, top], rcond=1e-8)[0]
             spread = max(float(np.std(left)), 1e-3 * float(np.std(target[:, top])), 1e-300)
-            part = NormalEquations.from_rows(mine / spread, target[:, top] / spread)
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+            parts.append(NormalEquations.from_rows(mine / spread, target[:, top] / spread))
+        return reduce(operator.add, parts)
 
     def doubtful(self, kan: SplineKAN) -> bool:
         """Whether even the best candidate leaves more than the smoother took for noise."""
