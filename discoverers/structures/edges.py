@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,9 +49,9 @@ class EdgeFunction:
 
     target: str
     inputs: tuple[str, ...]
-    grid: tuple[Array, ...]
-    values: Array
-    std: Array
+    grid: tuple[Array, ...] = field(repr=False)
+    values: Array = field(repr=False)
+    std: Array = field(repr=False)
     reference: tuple[float, ...]
     symbolic: str | None = None
 
