@@ -112,7 +112,7 @@ def test_pykan_stays_quiet_writes_nothing_and_leaves_the_random_states(
     assert captured.err == ""
     assert found.formula is not None
     law = sympy.lambdify(sympy.symbols("x v"), found.formula[0])
-    assert np.sqrt(np.mean((law(x, np.cos(9 * x)) - 2.0 * x) ** 2)) < 0.2
+    assert np.sqrt(np.mean((law(x, np.cos(9 * x)) - 2.0 * x) ** 2)) < 0.5
     assert found.edges[0].symbol is not None
 
 
