@@ -16,8 +16,9 @@ if str(ROOT) not in sys.path:  # the benchmark is part of the repository, not of
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.skanode import __main__ as command  # noqa: E402
-from benchmarks.skanode import judging, report, settings, summary  # noqa: E402
+from benchmarks.skanode import bounds, judging, report, settings, summary  # noqa: E402
 from benchmarks.skanode.fitting import law_error, records_of  # noqa: E402
+from benchmarks.skanode.networks import network_cases  # noqa: E402
 from discoverers.datasets import (  # noqa: E402
     bouc_wen,
     duffing_forced,
@@ -62,16 +63,66 @@ def test_bounds_are_those_of_sensitivities_by_finite_differences(free_start):
         columns.append(change / 2e-5)
     J = np.column_stack(columns) / 0.01
     expected = np.sqrt(np.diag(np.linalg.inv(J.T @ J)))[:4]
-    bounds = judging.cramer_rao([record], free_start=free_start)
-    ours = [bounds["v", term] for term in truth]
+    least = bounds.cramer_rao([record], free_start=free_start)
+    ours = [least["v", term] for term in truth]
     np.testing.assert_allclose(ours, expected, rtol=2e-3)
 
 
 def test_twice_the_records_shrink_the_bounds_by_the_square_root():
     record = observe(duffing_forced(), noise=0.01, seed=0).training()
-    one = judging.cramer_rao([record], free_start=True)
-    two = judging.cramer_rao([record, record], free_start=True)
+    one = bounds.cramer_rao([record], free_start=True)
+    two = bounds.cramer_rao([record, record], free_start=True)
     np.testing.assert_allclose(list(two.values()), np.array(list(one.values())) / math.sqrt(2))
+
+
+def test_errors_at_the_bound_are_those_of_least_squares_from_the_truth():
+    """Linear oscillator: errors of repeated least squares fits scatter as the bound says."""
+    whole = observe(mass_chain(1, cubic_at=None), noise=0.05, seed=0)
+    least = bounds.error_bounds([whole.training()], whole, free_start=False)
+
+    def response(parameters):
+        k, c, b = parameters
+
+        def rhs(t, s):
+            return s[1], -k * s[0] - c * s[1] + b * float(whole.system.force(t))
+
+        path = solve_ivp(
+            rhs, (0, whole.t[-1]), [0, 0], method="DOP853", t_eval=whole.t, rtol=1e-10, atol=1e-12
+        ).y
+        acceleration = [rhs(t, s)[1] for t, s in zip(whole.t, path.T, strict=True)]
+        return np.column_stack([path[0], acceleration])
+
+    at = np.array([10.0, 0.1, 1.0])
+    slopes = np.stack(
+        [(response(at + h) - response(at - h)) / 2e-4 for h in 1e-4 * np.eye(3)], axis=-1
+    )
+    J = slopes[: len(whole.training().t), 1]
+    draws = np.random.default_rng(1).standard_normal((len(J), 4000)) * 0.05
+    missed = slopes[:, 0] @ np.linalg.lstsq(J, draws)[0]
+    errors = (missed**2).mean(axis=0)
+    assert least["displacement"] == pytest.approx(errors.mean(), rel=0.06)
+    assert least["displacement_median"] == pytest.approx(np.median(errors), rel=0.08)
+
+
+def test_fewer_parameters_have_smaller_bounds():
+    at = np.array([1.0, 10.0, 0.1])
+    family = bounds.Family(
+        lambda p: mass_chain(
+            2, masses=float(p[0]), stiffness=float(p[1]), damping=float(p[2]), cubic_at=None
+        ),
+        at,
+    )
+    # Coefficients of v1': -2k, k, -2c, c over m; of v2': k, -k, c, -c and 1 over m.
+    rows = family.tangent()
+    by_stiffness = rows[:, 1][np.abs(rows[:, 1]) > 1e-9]
+    assert sorted(np.round(by_stiffness, 6).tolist()) == [-2, -1, 1, 1]
+    whole = observe(mass_chain(2, cubic_at=None), ("a1",), noise=0.01, seed=0)
+    free, tied = (
+        bounds.error_bounds([whole.training()], whole, free_start=False, family=which)
+        for which in (None, family)
+    )
+    assert 0 < tied["unmeasured"] < free["unmeasured"]
+    assert 0 < tied["displacement"] < free["displacement"]
 
 
 def test_errors_tell_a_constant_offset_from_the_rest():
@@ -217,6 +268,7 @@ def test_every_case_has_records_and_its_own_label(cases):
     assert len(set(labels)) == len(labels)
     assert set(map(repr, cases(2, True))) <= set(map(repr, listed))
     kinds = {(case.name, case.amplitudes) for case in listed}
+    assert len(settings.mass_cases(1, False)) == 8
     for name, amplitudes in kinds:
         systems = settings.Case("part", name, 0.0, 0, amplitudes=amplitudes).systems()
         assert len(systems) == len(amplitudes)
@@ -250,17 +302,55 @@ def test_the_report_has_a_table_for_each_part():
         "laws": [row("laws", "sine", law_error=0.01)],
         "hysteresis": [row("hysteresis", "dahl", correlation=0.9995)],
         "static": [row("static", "duffing"), row("static", "duffing", library="poly2")],
-        "masses": [row("masses", "three_masses", measured=["a1", "a3"])],
-        "networks": [{"model": "ANODE", **row("networks", "duffing")}],
+        "masses": [row("masses", "three_masses_force_1", measured=["a1", "a3"])],
+        "networks": [{"model": "ANODE", **row("networks", "duffing")} for _ in range(2)],
     }
+    parts["table1"][0]["mse_bound"] = {"displacement": 2e-6, "displacement_median": 1e-6}
+    for rows in parts.values():
+        rows[0] |= {"revision": "abc1234", "load": 1.5}
     text = report.markdown({"machine": {"cores": 2}, "parts": parts})
-    assert text.count("\n## ") == 6
+    assert text.count("\n## ") == 7
+    assert "| laws | 1 | 1 | abc1234 | 1.5 to 1.5 |" in text
+    assert (
+        "| duffing | 0.01 | known | 1 | 1.00e-06 | 1.00e-06 | 1.00e-06 | 2.00e-06 | 0.50 |" in text
+    )
+    assert "| ANODE | duffing | 0.01 | 2 | 1.00e-06 (1.00e-06 to 1.00e-06) |" in text
     assert "ANODE, published | 0 | 0.0315" in text
     assert "1 of 1 from 1 amplitudes" in text
     assert "| duffing | 0.05 | known | 0 of 1 | 1 |" in text
     for line, below in itertools.pairwise(text.splitlines()):
         if line.startswith("| ") and below.startswith("|"):
             assert line.count("|") - 1 == below.count("---") or "---" not in below
+
+
+def test_a_resumed_run_makes_no_fit_twice(monkeypatch, tmp_path):
+    made = []
+
+    def fit(case):
+        made.append(case)
+        return row(case.part, case.name) | case.label()
+
+    monkeypatch.setattr("benchmarks.skanode.fitting.fit_case", fit)
+    out = tmp_path / "found.json"
+    asked = ["--parts", "static", "--systems", "duffing", "--out", str(out)]
+    command.main([*asked, "--seeds", "1"])
+    made.clear()
+    results = command.main([*asked, "--seeds", "2", "--resume"])
+    fitted = [(case.seed, dict(case.options)) for case in made if case.part == "static"]
+    assert fitted == [(1, {}), (1, {"library": "poly2"})]
+    rows = results["parts"]["static"]
+    assert len(rows) == 4
+    assert all({"revision", "load"} <= set(one) for one in rows)
+
+
+def test_every_network_sees_the_same_records():
+    cases = network_cases(2, False)
+    assert len(cases) == 12
+    for model in ("ANODE", "SONODE", "S3NODE"):
+        mine = [case for name, case in cases if name == model]
+        assert [(case.noise, case.seed) for case in mine] == [
+            (0.0, 0), (0.0, 1), (0.01, 0), (0.01, 1),
+        ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -31,6 +32,9 @@ PARTS: dict[str, tuple[Callable[[int, bool], list[Case]], str]] = {
 }
 NETWORKS = "networks"
 
+QUICK_SECONDS = 20.0
+"""For training each network where only a look is wanted."""
+
 
 def _parser() -> argparse.ArgumentParser:
     listed = "; ".join(f"{name}: {text}" for name, (_, text) in PARTS.items())
@@ -45,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--noise", nargs="+", type=float, help="at these noise levels only")
     parser.add_argument("--start", choices=["rest", "estimate"], help="with this start only")
     parser.add_argument("--network-seconds", type=float, help="time for training each network")
+    parser.add_argument("--network-seeds", type=int, default=3, help="records of each network")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the fits that --out holds, make the others"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -66,8 +74,31 @@ def _machine() -> dict[str, Any]:
         "system": platform.system(),
         "Python": platform.python_version(),
         **{library: version(library) for library in ("numpy", "scipy", "numba", "scikit-learn")},
-        "load at start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def _circumstances() -> dict[str, Any]:
+    """What the code was, and how busy the machine, when a fit began."""
+    called = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude", "*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"revision": called.stdout.strip() or "unknown", "load": load}
+
+
+def _kept(results: dict[str, Any], part: str, resume: bool) -> list[dict[str, Any]]:
+    """Fits of a part that are not made again."""
+    return list(results["parts"].get(part, [])) if resume else []
+
+
+def _made(label: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
+    """Whether a fit with this label is among the rows."""
+    keys = {*label, "library"}  # the default library is not in a label
+    return any(all(row.get(key) == label.get(key) for key in keys) for row in rows)
 
 
 def _say(text: str) -> None:
@@ -81,7 +112,8 @@ def _line(row: dict[str, Any]) -> str:
         return f"{label}: {row['refused']}"
     found = "exact" if row["exact"] else "not exact"
     error = f", MSE x {row['mse']['displacement']:.1e}" if "mse" in row else ""
-    return f"{label}: {found}{error}, {row['seconds']:.2f} s"
+    memory = f", z correlation {row['correlation']:.6f}" if "correlation" in row else ""
+    return f"{label}: {found}{error}{memory}, {row['seconds']:.2f} s"
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -97,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     dict
         The results, as written to ``--out``.
     """
-    from benchmarks.skanode.fitting import fit_case, structures
+    from benchmarks.skanode.fitting import fit_case
     from benchmarks.skanode.report import markdown
 
     given = _parser().parse_args(arguments)
@@ -110,19 +142,28 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         fit_case(Case("warm-up", "duffing", 0.01, 0))  # compiles
     for name in chosen:
         cases = [case for case in PARTS[name][0](seeds, given.quick) if _wanted(case, given)]
-        rows: list[dict[str, Any]] = []
+        rows = _kept(results, name, given.resume)
+        results["parts"][name] = rows
         for case in cases:
-            rows.append(fit_case(case, structures()))
+            if _made(case.label(), rows):
+                continue
+            before = _circumstances()
+            rows.append(fit_case(case) | before)
             _say(_line(rows[-1]))
-            results["parts"][name] = rows
             _write(results, given.out)
     if NETWORKS in given.parts:
-        from benchmarks.skanode.networks import train_networks
+        from benchmarks.skanode.networks import network_cases, train_network
 
-        results["parts"][NETWORKS] = []
-        for row in train_networks(given.quick, given.network_seconds):
-            results["parts"][NETWORKS].append(row)
-            _say(f"{row['model']} {row['system']}: {row['mse']}, {row['seconds']:.0f} s")
+        rows = _kept(results, NETWORKS, given.resume)
+        results["parts"][NETWORKS] = rows
+        for model, case in network_cases(given.network_seeds, given.quick):
+            label = {"model": model, **case.label()}
+            if not _wanted(case, given) or _made(label, rows):
+                continue
+            before = _circumstances()
+            seconds = given.network_seconds or (QUICK_SECONDS if given.quick else None)
+            rows.append(train_network(model, case, seconds) | before)
+            _say(f"{model} {case.name} noise {case.noise:g} {case.seed}: {rows[-1]['mse']}")
             _write(results, given.out)
     text = markdown(results)
     if given.out is None:

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.skanode.bounds import Family, error_bounds
 from benchmarks.skanode.judging import coefficients, errors, hidden_state, structure
-from benchmarks.skanode.settings import Case
+from benchmarks.skanode.settings import THREE_MASSES, Case
 from discoverers import SKANODERegressor
-from discoverers.datasets import ForcedRecord, observe
+from discoverers.datasets import ForcedRecord, ForcedSystem, mass_chain, observe
 
-__all__ = ["fit_case", "law_error", "records_of", "structures"]
+__all__ = ["fit_case", "law_error", "records_of", "structure_for"]
 
 #: What a fit may raise when it has no answer; anything else is a bug and ends the run.
 REFUSALS = (ValueError, RuntimeError, ArithmeticError)
 
 
-def structures() -> dict[str, Any]:
-    """The structures of the parts of the benchmark that need another one than the default."""
+def structure_for(case: Case) -> Any:
+    """What the estimator is told of the structure: the default but for memory and masses."""
     from discoverers.structures import ChainStructure, ElementStructure
 
-    hidden = ChainStructure(hidden="auto")
-    return {
-        "hysteresis": hidden,
-        "static": hidden,
-        "masses": ElementStructure(3, force_on=3),
-    }
+    if case.name in THREE_MASSES:
+        return ElementStructure(3, force_on=THREE_MASSES[case.name])
+    return ChainStructure(hidden="auto") if case.part in ("hysteresis", "static") else "chain"
 
 
 def records_of(case: Case) -> list[ForcedRecord]:
@@ -48,26 +46,25 @@ def records_of(case: Case) -> list[ForcedRecord]:
     ]
 
 
-def fit_case(case: Case, structure_of: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def fit_case(case: Case) -> dict[str, Any]:
     """Fit one case and judge it.
 
     Parameters
     ----------
     case : Case
         What to fit.
-    structure_of : mapping of str to Structure, optional
-        The structure of each part of the benchmark that needs another one than the default.
 
     Returns
     -------
     dict
         Ready for JSON: the case, seconds (wall and processor), whether the terms are right, mean
-        squared errors, coefficients with standard errors and bounds, warnings.
+        squared errors and those at the Cramer-Rao bound, coefficients with standard errors and
+        bounds, warnings.
     """
     whole = records_of(case)
     records = [record.training() for record in whole]
     model = SKANODERegressor(
-        (structure_of or {}).get(case.part, "chain"),
+        structure_for(case),
         observe="acceleration" if case.measured == "acceleration" else _places(case, whole[0]),
         initial_state=case.start,
         random_state=case.seed,
@@ -140,8 +137,28 @@ def _judged(
         found["law_error"] = law_error(model, records)
     linear = not any(kink.args[0].is_Add for kink in _kinks(system))
     if found["exact"] and case.noise > 0 and linear:
-        found["coefficients"] = coefficients(model, records, free_start=case.start == "estimate")
+        unknown = case.start == "estimate"
+        found["coefficients"] = coefficients(model, records, free_start=unknown)
+        if case.part in ("table1", "masses"):
+            found["mse_bound"] = error_bounds(
+                records, whole[0], free_start=unknown, family=_family(case)
+            )
     return found
+
+
+def _family(case: Case) -> Family | None:
+    """Masses and elements, whose forces are equal and opposite; None for one mass."""
+    if case.name not in THREE_MASSES:
+        return None
+    (system,) = case.systems()
+    kinds = ("masses", "stiffness", "damping")
+    at = [[system.parameters[f"{kind}{n}"] for n in (1, 2, 3)] for kind in kinds]
+
+    def make(values: NDArray[np.float64]) -> ForcedSystem:
+        parts = dict(zip(kinds, values[:9].reshape(3, 3).tolist(), strict=True))
+        return mass_chain(3, **parts, cubic=float(values[9]), force_at=THREE_MASSES[case.name])
+
+    return Family(make, np.array([*np.ravel(at), system.parameters["cubic"]]))
 
 
 def _kinks(system: Any) -> set[Any]:

@@ -10,12 +10,12 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
+from benchmarks.skanode.bounds import cramer_rao
 from discoverers.datasets import ForcedRecord, ForcedSystem
 from discoverers.equations import Equations
 
 __all__ = [
     "coefficients",
-    "cramer_rao",
     "errors",
     "hidden_state",
     "places",
@@ -204,69 +204,6 @@ def coefficients(
                 }
             )
     return rows
-
-
-def cramer_rao(
-    records: Sequence[ForcedRecord], *, free_start: bool
-) -> dict[tuple[str, str], float]:
-    """Least standard deviation of any unbiased estimate, for each true coefficient.
-
-    Inverse of the information about the true terms' coefficients (and the initial states), from
-    sensitivities of the true trajectories; the force is known at all times.
-
-    Parameters
-    ----------
-    records : sequence of ForcedRecord
-        Records with noise.
-    free_start : bool
-        Whether the initial states are unknown as well.
-    """
-    from discoverers.shooting import Column, Observation, Record, StateSpaceModel, integrate
-
-    system = records[0].system
-    V, d = len(system.state_names), system.n_dof
-    columns, theta, keys = [], [], []
-    for state, terms in system.equations.terms().items():
-        kinematic = state in system.state_names[:d]
-        for term, value in terms.items():
-            columns.append(Column(term, {state: 1.0}, value=float(value) if kinematic else None))
-            theta.append(float(value))
-            if not kinematic:
-                keys.append((state, str(term)))
-    model = StateSpaceModel(system.state_names, system.input_names, columns)
-    n_theta, starts = len(keys), V if free_start else 0
-    information = np.zeros((n_theta + starts * len(records),) * 2)
-    for run, record in enumerate(records):
-        force = record.system.force
-        sampled = Record.make(
-            record.t,
-            record.y,
-            record.u,
-            interpolation=lambda times, force=force: np.asarray(force(times))[:, None],
-        )
-        path = integrate(
-            model,
-            np.array(theta),
-            record.states[0],
-            sampled,
-            free_theta=model.free,
-            free_x0=np.full(V, free_start),
-            substeps=4,
-        )
-        rates, states = np.zeros((len(record.channels), V)), np.zeros((len(record.channels), V))
-        for row, channel in enumerate(record.channels):
-            if channel in system.accelerations:
-                rates[row, d + system.accelerations.index(channel)] = 1.0
-            else:
-                states[row, system.state_names.index(channel)] = 1.0
-        observation = Observation.linear(record.channels, states, rates, n_inputs=1)
-        J = observation.sensitivities(path.X, path.F, record.u, path.dX, path.dF)
-        J = J.reshape(-1, J.shape[2]) / record.noise_std
-        own = n_theta + starts * run + np.arange(starts)
-        place = np.concatenate([np.arange(n_theta), own])
-        information[np.ix_(place, place)] += J.T @ J
-    bounds = np.sqrt(np.diag(np.linalg.pinv(information)))[:n_theta]
-    return dict(zip(keys, bounds.tolist(), strict=True))
 
 
 def _mse(difference: Array) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from benchmarks.skanode.settings import PAPER_SECONDS, PUBLISHED
@@ -34,12 +35,33 @@ def markdown(results: Mapping[str, Any]) -> str:
         "static": _static,
         "masses": _masses,
     }
+    parts.append(_circumstances(found))
     for name, write in writers.items():
         if found.get(name):
             parts.append(write(found[name]))
     if found.get("networks"):
         parts.append(_networks(found["networks"], found.get("table1", [])))
     return "\n".join(parts)
+
+
+def _circumstances(found: Mapping[str, Rows]) -> str:
+    """How many fits of which revision, and how busy the machine was."""
+    lines = []
+    for part, rows in found.items():
+        loads = [row["load"] for row in rows if row.get("load") is not None]
+        seeds = {row["seed"] for row in rows}
+        revisions = dict.fromkeys(str(row.get("revision", "unknown")) for row in rows)
+        lines.append(
+            [
+                part,
+                str(len(rows)),
+                str(len(seeds)),
+                ", ".join(revisions),
+                f"{min(loads):.1f} to {max(loads):.1f}" if loads else "–",
+            ]
+        )
+    head = ["part", "fits", "seeds", "revision", "load when a fit began"]
+    return "## Runs\n\n" + _table(head, lines)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -90,7 +112,36 @@ def _table1(rows: Rows) -> str:
         "Medians over the seeds; fitted to 0 to 20, free run scored over 0 to 60, accelerations "
         "against the noisy ones (their floor is the noise's variance).\n\n" + _table(head, lines)
     )
-    return text + "\n" + _beside_published(rows) + "\n" + _honesty(rows)
+    parts = (text, _at_the_bound(rows), _beside_published(rows), _honesty(rows))
+    return "\n".join(part for part in parts if part)
+
+
+def _at_the_bound(rows: Rows) -> str:
+    """Errors of the displacement beside those of the best unbiased estimate."""
+    bounded = [row for row in rows if "mse_bound" in row and row["integrator"] == "accurate"]
+    if not bounded:
+        return ""
+    lines = []
+    for group in grouped(bounded).values():
+        line = summarise(group)
+        names = ("displacement", "bound_displacement_median")
+        means = ("displacement_mean", "bound_displacement")
+        lines.append(
+            [
+                *(line["system"], f"{line['noise']:g}", _START[line["start"]]),
+                str(line["fits"]),
+                *(_figure(line[name]) for name in names + means),
+                f"{line['displacement_mean'] / line['bound_displacement']:.2f}",
+            ]
+        )
+    head = ["system", "noise", "initial state", "records", "median", "median at the bound"]
+    return (
+        "### Errors of x against the Cramer-Rao bound\n\n"
+        "Mean squared errors of x over 0 to 60, where the structure is exact, beside those that an "
+        "unbiased estimate of least variance has: its covariance, from the sensitivities of the "
+        "true trajectory over 0 to 20, carried on to 60.\n\n"
+        + _table([*head, "mean", "mean at the bound", "ratio of means"], lines)
+    )
 
 
 def _beside_published(rows: Rows) -> str:
@@ -190,13 +241,20 @@ def _hysteresis(rows: Rows) -> str:
                 _of(line["exact"], line["fits"]),
                 _of(line["hidden"], line["fits"]),
                 f"{line['correlation']:.6f}",
-                f"{line['multiple_correlation']:.6f}",
-                *_seconds(line),
+                f"{line['correlation_least']:.6f}",
+                f"{line['seconds']:.3g}",
+                f"{line['seconds_largest']:.3g}",
+                f"{line['processor_seconds']:.3g}",
             ]
         )
     head = ["system", "noise", "initial state", "exact structure", "hidden state found"]
-    head += ["correlation of z", "with a share of x", "median s", "processor s"]
-    return "## Hysteresis from acceleration alone\n\n" + _table(head, lines)
+    head += ["correlation of z, median", "least", "median s", "longest s", "processor s"]
+    exact = sum(bool(row.get("exact")) for row in rows)
+    return (
+        "## Hysteresis from acceleration alone\n\n"
+        + _table(head, lines)
+        + f"\nExact: {_of(exact, len(rows))}.\n"
+    )
 
 
 def _static(rows: Rows) -> str:
@@ -222,34 +280,49 @@ def _masses(rows: Rows) -> str:
         line = summarise(group)
         lines.append(
             [
+                line["system"].rpartition("_")[2],
                 ", ".join(line["measured"]),
-                f"{line['noise']:g}",
                 _of(line["exact"], line["fits"]),
                 _figure(line["displacement"]),
+                _figure(line["bound_displacement_median"]),
                 _figure(line["unmeasured"]),
-                *_seconds(line),
+                _figure(line["bound_unmeasured_median"]),
+                _figure(line["unmeasured_largest"]),
+                f"{line['seconds']:.3g}",
+                f"{line['seconds_largest']:.3g}",
+                f"{line['processor_seconds']:.3g}",
             ]
         )
-    head = ["measured", "noise", "exact structure", "MSE x"]
-    head += ["unmeasured mass, MSE / variance", "median s", "processor s"]
-    return "## Three masses, one cubic spring\n\n" + _table(head, lines)
+    head = ["force on", "measured", "exact structure", "MSE x", "at the bound"]
+    head += ["unmeasured mass", "at the bound", "largest", "median s", "longest s", "processor s"]
+    return (
+        "## Three masses, one cubic spring\n\n"
+        "Noise 0.01. Medians; of the unmeasured mass, the mean squared error of its acceleration "
+        "over the variance. The bound is that of Cramer and Rao for masses and elements.\n\n"
+        + _table(head, lines)
+    )
 
 
 def _networks(rows: Rows, table: Rows) -> str:
-    lines = []
-    for row in rows:
-        figures = [_figure(row["mse"][name]) for name in ("acceleration", "displacement")]
-        figures.append(_figure(row["mse"]["velocity"]))
-        lines.append([row["model"], row["system"], f"{row['noise']:g}", *figures, *_seconds(row)])
     ours = [
-        r for r in table if "mse" in r and r["start"] == "rest" and r["integrator"] == "accurate"
+        {**row, "model": "SKANODERegressor"}
+        for row in table
+        if "mse" in row and row["start"] == "rest" and row["integrator"] == "accurate"
     ]
-    shown = {(row["system"], f"{row['noise']:g}") for row in rows}
-    for group in grouped(ours).values():
-        line = summarise(group)
-        if (line["system"], f"{line['noise']:g}") in shown:
-            figures = [_figure(line[name]) for name in ("acceleration", "displacement", "velocity")]
-            cells = ["SKANODERegressor", line["system"], f"{line['noise']:g}"]
-            lines.append([*cells, *figures, *_seconds(line)])
-    head = ["model", "system", "noise", "MSE a", "MSE x", "MSE v", "s", "processor s"]
-    return "## Networks with the same training data\n\n" + _table(head, lines)
+    shown = {(row["system"], row["noise"]) for row in rows}
+    compared = [*rows, *(row for row in ours if (row["system"], row["noise"]) in shown)]
+    lines = []
+    groups = grouped(compared, ("system", "noise", "model"))
+    for (system, noise, model), group in sorted(groups.items(), key=lambda item: item[0][:2]):
+        cells = []
+        for name in ("acceleration", "displacement", "velocity"):
+            values = sorted(row["mse"][name] for row in group)
+            spread = f" ({_figure(values[0])} to {_figure(values[-1])})" if len(values) > 1 else ""
+            cells.append(_figure(float(median(values))) + spread)
+        line = summarise([{"exact": False, **row} for row in group])
+        lines.append([model, system, noise, str(len(group)), *cells, *_seconds(line)])
+    head = ["model", "system", "noise", "records", "MSE a", "MSE x", "MSE v", "s", "processor s"]
+    return (
+        "## Networks with the same training data\n\n"
+        "Medians (least to largest) over the seeds of weights and noise.\n\n" + _table(head, lines)
+    )

@@ -24,6 +24,7 @@ __all__ = [
     "NOISES",
     "PAPER_SECONDS",
     "PUBLISHED",
+    "THREE_MASSES",
     "Case",
     "hysteresis_cases",
     "law_cases",
@@ -53,6 +54,11 @@ PUBLISHED: Mapping[tuple[str, float], tuple[float, float, float]] = MappingProxy
 PAPER_SECONDS = 9737.0
 
 HYSTERETIC = ("bouc_wen", "bouc_wen_2", "dahl", "maxwell")
+
+#: The chain of three masses, by the mass that the force acts on.
+THREE_MASSES: Mapping[str, int] = MappingProxyType(
+    {"three_masses_force_3": 3, "three_masses_force_1": 1}
+)
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,8 @@ def _system(name: str, amplitude: float) -> ForcedSystem:
         return dahl(amplitude=amplitude)
     if name == "maxwell":
         return maxwell(amplitude=amplitude)
-    if name == "three_masses":
-        return mass_chain(3, amplitude=amplitude)
+    if name in THREE_MASSES:
+        return mass_chain(3, force_at=THREE_MASSES[name], amplitude=amplitude)
     return nonlinear_oscillator(name, amplitude=amplitude)
 
 
@@ -221,12 +227,13 @@ def mass_cases(seeds: int, quick: bool) -> list[Case]:
     seeds : int
         Records of each setting.
     quick : bool
-        All masses only.
+        All masses, force on the last, only.
     """
     every = ("a1", "a2", "a3")
     sets = (every,) if quick else (every, ("a1", "a3"), ("a1", "a2"), ("a2", "a3"))
     return [
-        Case("masses", "three_masses", 0.01, seed, "rest", measured=measured)
+        Case("masses", name, 0.01, seed, "rest", measured=measured)
+        for name in (list(THREE_MASSES)[:1] if quick else THREE_MASSES)
         for measured in sets
         for seed in range(seeds)
     ]

@@ -51,8 +51,19 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for measure in MEASURES:
         values = [row["mse"][measure] for row in done if "mse" in row]
         line[measure] = _median(values)
-    line["unmeasured"] = _median(
-        r["mse"]["unmeasured"] for r in done if "unmeasured" in r.get("mse", {})
+    missed = [r["mse"]["unmeasured"] for r in done if "unmeasured" in r.get("mse", {})]
+    line["unmeasured"] = _median(missed)
+    line["unmeasured_largest"] = max(missed, default=math.nan)
+    line["correlation_least"] = min(
+        (r["correlation"] for r in done if "correlation" in r), default=math.nan
+    )
+    line["seconds_largest"] = max((row["seconds"] for row in done), default=math.nan)
+    for name in ("displacement_median", "displacement", "unmeasured_median"):
+        line[f"bound_{name}"] = _median(
+            row["mse_bound"][name] for row in done if name in row.get("mse_bound", {})
+        )
+    line["displacement_mean"] = _mean(
+        row["mse"]["displacement"] for row in done if "mse_bound" in row
     )
     return line
 
@@ -82,6 +93,11 @@ def coverage(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         "std_over_bound_90": float(np.quantile(std / bound, 0.9)),
         "error_over_bound": float(np.sqrt(np.mean((away / bound) ** 2))),
     }
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return float(np.mean(listed)) if listed else math.nan
 
 
 def _median(values: Iterable[float]) -> float:
