@@ -15,12 +15,13 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from .automatic import grow, worth_growing
 from .automatic.report import report_growth
 from .base import BaseDiscoverer
-from .constraints import Constraint, bind_rules
-from .denoising import denoise, known_noise
+from .constraints import Constraint, Rules, bind_rules
+from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning, IdentifiabilityWarning
 from .integration import MechanisticIntegral
-from .libraries import AutoLibrary, Library, resolve_library
+from .libraries import AutoLibrary, BoundLibrary, Library, resolve_library
+from .mechanistic import SGDEngine
 from .refinement import refine
 from .reporting import (
     TIED,
@@ -63,6 +64,11 @@ class SMNNDiscoverer(BaseDiscoverer):
     order : {1, 2}, default=1
         Order of the equations. With 2 the measured states are positions, the equations read
         ``x'' = f(x, x', u)``, and candidate terms hold velocities, named ``x'``, too.
+    engine : {"closed_form", "sgd"} or SGDEngine, default="closed_form"
+        How coefficients are found. "sgd" is the paper's neural route, ``SGDEngine()`` of
+        `discoverers.mechanistic`: gradient descent through the mechanistic solver, for right-hand
+        sides ``g(xi . phi)`` and for encoders of your own. It is slower, and no better where the
+        closed form applies.
     outliers : {"drop", "keep"}, default="drop"
         Whether single measurements that contradict their neighbours are left out as gross errors;
         `outliers_` lists them and an `OutlierWarning` counts them.
@@ -139,6 +145,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "constraints": [list, tuple],
         "order": [Options(int, {1, 2})],
+        "engine": [StrOptions({"closed_form", "sgd"}), SGDEngine],
         "outliers": [StrOptions({"drop", "keep"})],
     }
 
@@ -152,6 +159,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         noise_std: float | ArrayLike | None = None,
         constraints: Sequence[Constraint] = (),
         order: int = 1,
+        engine: str | SGDEngine = "closed_form",
         outliers: str = "drop",
         time_unit: str = "s",
         trajectory_column: str | None = None,
@@ -164,6 +172,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         self.noise_std = noise_std
         self.constraints = constraints
         self.order = order
+        self.engine = engine
         self.outliers = outliers
         self.time_unit = time_unit
         self.trajectory_column = trajectory_column
@@ -188,6 +197,33 @@ class SMNNDiscoverer(BaseDiscoverer):
         bound, rules = bind_rules(
             constraints, library.bind(trajectories.state_names, trajectories.input_names)
         )
+        engine = SGDEngine() if self.engine == "sgd" else self.engine
+        if isinstance(engine, SGDEngine):
+            found = self._descend(engine, library, trajectories, denoised, bound, rules)
+        else:
+            found = self._solve(library, trajectories, denoised, bound, rules)
+        found = replace(found, extras={**found.extras, "outliers_": outliers})
+        warn_of_misfit(found, trajectories)
+        if not found.extras["identifiable_"]:
+            others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1
+            warnings.warn(
+                f"The data do not settle the equations: {others} other system(s) in alternatives_ "
+                "describe them about as well. Add a run from another initial state, a longer or "
+                "denser record, or leave terms that cannot be out of the library.",
+                IdentifiabilityWarning,
+                stacklevel=5,
+            )
+        return found
+
+    def _solve(
+        self,
+        library: Library,
+        trajectories: Trajectories,
+        denoised: Denoised,
+        bound: BoundLibrary,
+        rules: Rules,
+    ) -> Discovery:
+        """The closed form: regression, joint fit, and growth of the automatic library."""
         selection = select_terms(
             trajectories,
             denoised,
@@ -200,14 +236,14 @@ class SMNNDiscoverer(BaseDiscoverer):
         )
         refined = None
         if not selection.explained:
-            refined = refine(selection, self.max_terms, known_noise=noise_std is not None)
+            refined = refine(selection, self.max_terms, known_noise=self.noise_std is not None)
             if refined is None:
                 warnings.warn(
                     "The joint fit of states and coefficients failed (the candidate equations "
                     "cannot be followed from sample to sample): the regression's equations are "
                     "reported, with larger errors. Denser samples or a smaller library may help.",
                     ConvergenceWarning,
-                    stacklevel=5,
+                    stacklevel=6,
                 )
         found = report_refined(selection, refined) if refined else report_selection(selection)
         if refined is None and not selection.explained:
@@ -216,15 +252,44 @@ class SMNNDiscoverer(BaseDiscoverer):
             grown = grow(trajectories, denoised, library, bound, found.coef, self.window)
             if grown is not None and grown.better:
                 found = report_growth(grown, found, trajectories, denoised)
-        found = replace(found, extras={**found.extras, "outliers_": outliers})
-        warn_of_misfit(found, trajectories)
-        if not found.extras["identifiable_"]:
-            others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1
+        return found
+
+    def _descend(
+        self,
+        engine: SGDEngine,
+        library: Library,
+        trajectories: Trajectories,
+        denoised: Denoised,
+        bound: BoundLibrary,
+        rules: Rules,
+    ) -> Discovery:
+        """Gradient descent, from the closed form if the engine starts warm."""
+        if isinstance(library, AutoLibrary):
+            raise ValueError(
+                "library='auto' needs engine='closed_form'; name the terms, as in "
+                "library='poly3+fourier', to use gradient descent."
+            )
+        measured = [
+            n for n, skip in zip(bound.state_names, denoised.inferred, strict=True) if not skip
+        ]
+        closed = None
+        if engine.uses_closed_form(measured):
+            closed = self._solve(library, trajectories, denoised, bound, rules)
+        found = engine.discover(
+            trajectories,
+            denoised,
+            bound,
+            rules,
+            closed,
+            gamma=self.gamma,
+            max_terms=self.max_terms,
+            iterations=self._iterations,
+        )
+        if not found.converged:
             warnings.warn(
-                f"The data do not settle the equations: {others} other system(s) in alternatives_ "
-                "describe them about as well. Add a run from another initial state, a longer or "
-                "denser record, or leave terms that cannot be out of the library.",
-                IdentifiabilityWarning,
-                stacklevel=5,
+                "Gradient descent was cut short, by max_epochs or by a callback: the coefficients "
+                "may still be on their way. Raise max_epochs, or learning_rate.",
+                ConvergenceWarning,
+                stacklevel=6,
             )
         return found

@@ -1,0 +1,178 @@
+"""What gradient descent found, written down as a `Discovery`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from discoverers.discovery import Discovery, FittedTrajectory
+from discoverers.equations import Equations
+from discoverers.mechanistic.cycles import Cycle
+from discoverers.mechanistic.outer import outer_equations
+from discoverers.mechanistic.route import Route
+from discoverers.reporting import CLOSE, TIED, alternatives_frame, front_frame
+from discoverers.smoothing import smooth_to_slopes
+
+__all__ = ["report"]
+
+Array = NDArray[np.float64]
+
+SELECTION = 1.1
+"""Selection makes errors look smaller than they are by about this factor."""
+
+
+def report(route: Route) -> Discovery:
+    """Equations, standard errors, front, alternatives and history of a route."""
+    best = route.best
+    chi2 = _chi2(route)
+    close = _close(route, CLOSE)
+    front = _front(route)
+    equations = _equations(route, best.coef)
+    return Discovery(
+        equations=equations,
+        terms=route.task.library.names,
+        coef=best.coef,
+        coef_std=_errors(route, chi2),
+        pareto_front=front_frame(
+            [_equations(route, cycle.coef) for cycle in front],
+            [cycle.n_terms for cycle in front],
+            [cycle.loss for cycle in front],
+            [cycle.score for cycle in front],
+            front.index(best),
+        ),
+        noise_std=route.task.denoised.noise_std[route.task.targets],
+        solution=_solution(route),
+        history=pd.DataFrame(
+            {
+                "cycle": np.arange(len(route.cycles)),
+                "n_terms": [cycle.n_terms for cycle in route.cycles],
+                "pruned": [cycle.pruned for cycle in route.cycles],
+                "loss": [cycle.loss for cycle in route.cycles],
+                "criterion": [cycle.score for cycle in route.cycles],
+                "epochs": [cycle.epochs for cycle in route.cycles],
+                "seconds": [cycle.seconds for cycle in route.cycles],
+                "settled": [cycle.settled for cycle in route.cycles],
+                "selected": [cycle is best for cycle in route.cycles],
+            }
+        ),
+        converged=best.settled,
+        extras={
+            "chi2_": chi2,
+            "alternatives_": alternatives_frame(
+                [_equations(route, cycle.coef) for cycle in close],
+                [cycle.score for cycle in close],
+            ),
+            "identifiable_": len(_close(route, TIED)) == 1,
+        },
+    )
+
+
+def _equations(route: Route, coef: Array) -> Equations:
+    task = route.task
+    if task.order == 1:
+        return outer_equations(task.library, coef, task.outer)
+    full = np.zeros((2 * len(coef), coef.shape[1]))
+    full[len(coef) :] = coef
+    identity = type(task.outer[0])("identity")
+    found = outer_equations(task.library, full, (*(identity,) * len(coef), *task.outer))
+    return Equations(
+        list(found)[len(coef) :],
+        list(task.library.state_names[: len(coef)]),
+        found.input_names,
+        functions=found.functions,
+        order=2,
+    )
+
+
+def _close(route: Route, within: float) -> list[Cycle]:
+    """Cycles of different terms whose scores come within reach of the best."""
+    seen: dict[bytes, Cycle] = {}
+    for cycle in sorted(route.cycles, key=lambda one: one.score):
+        seen.setdefault((cycle.coef != 0.0).tobytes(), cycle)
+    return [cycle for cycle in seen.values() if cycle.score <= route.best.score + within]
+
+
+def _front(route: Route) -> list[Cycle]:
+    """The best cycle of each size."""
+    sizes: dict[int, Cycle] = {}
+    for cycle in sorted(route.cycles, key=lambda one: one.score):
+        sizes.setdefault(cycle.n_terms, cycle)
+    return [sizes[size] for size in sorted(sizes)]
+
+
+def _chi2(route: Route) -> Array:
+    total, count = np.zeros(len(route.task.outer)), np.zeros(len(route.task.outer))
+    scale = route.network.time_scale
+    with torch.no_grad():
+        for batch in route.batches:
+            states = route.network.states(batch)
+            rates = route.network.rates(route.network.features(batch, states))
+            left = batch.data - batch.integrate(scale * rates)
+            left = batch.free_of_start(left, batch.precision)
+            total += (batch.precision * left**2).sum(dim=(0, 1)).numpy()
+            count += (batch.precision > 0).sum(dim=(0, 1)).numpy() - len(batch) * route.task.order
+    terms = np.count_nonzero(route.network.active, axis=1)
+    return np.asarray(total / np.maximum(count - terms, 1.0))
+
+
+def _errors(route: Route, chi2: Array) -> Array:
+    """Standard errors (C, K), the states that terms are evaluated at taken as exact."""
+    active = route.network.active
+    out = np.zeros(active.shape)
+    matrix, _ = route.network.curvature(route.batches)
+    scale = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
+    variance = np.diagonal(np.linalg.pinv(matrix / np.outer(scale, scale), hermitian=True))
+    out[active] = SELECTION * np.sqrt(np.maximum(variance, 0.0)) / scale
+    return out * np.sqrt(np.maximum(chi2, 1.0))[:, None]
+
+
+def _solution(route: Route) -> tuple[FittedTrajectory, ...]:
+    """States that fit the data and the equations at once."""
+    task, states = route.task, _encoded(route)
+    count = len(task.outer)
+    rates = []
+    with torch.no_grad():
+        for run, x in zip(task.trajectories, states, strict=True):
+            theta = torch.from_numpy(np.array(task.library.evaluate(x, run.u)))
+            rates.append(route.network.rates(theta).numpy())
+    if task.order > 1:
+        return tuple(
+            FittedTrajectory(t=run.t, X=x[:, :count], derivative=x[:, count:], u=run.u)
+            for run, x in zip(task.trajectories, states, strict=True)
+        )
+    denoised = task.denoised
+    columns = []
+    for v in range(count):
+        values, _ = smooth_to_slopes(
+            denoised.steps,
+            [part[:, v] for part in denoised.data],
+            [part[:, v] for part in denoised.precision],
+            [denoised.time_scale * rate[:, v] for rate in rates],
+        )
+        columns.append(values or tuple(part[:, v] for part in states))
+    return tuple(
+        FittedTrajectory(
+            t=run.t,
+            X=np.stack([column[i] for column in columns], axis=1),
+            derivative=rates[i],
+            u=run.u,
+        )
+        for i, run in enumerate(task.trajectories)
+    )
+
+
+def _encoded(route: Route) -> list[Array]:
+    """The states that terms were evaluated at, averaged where windows overlap."""
+    if route.network.encoder is None:
+        return list(route.task.states)
+    sums = [np.zeros(part.shape) for part in route.task.states]
+    counts = [np.zeros((len(part), 1)) for part in route.task.states]
+    with torch.no_grad():
+        for batch in route.batches:
+            values = route.network.states(batch).numpy()
+            for (run, first), part in zip(batch.rows, values, strict=True):
+                sums[run][first : first + len(part)] += part
+                counts[run][first : first + len(part)] += 1.0
+    return [total / count for total, count in zip(sums, counts, strict=True)]
