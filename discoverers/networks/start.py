@@ -66,9 +66,13 @@ def _coordinate(record: Record, observation: Observation, order: int, dof: int) 
         drift = np.polynomial.Polynomial.fit(t, table[:, lower], degree)
         table[:, lower] -= drift(t)
     if derivative < order:
-        smooth = make_smoothing_spline(t[seen], y[seen])
+        # In samples, not in the user's units of time: the search for the amount of smoothing is
+        # on a fixed range, and over short steps it would make a straight line of anything.
+        step = float(np.median(np.diff(t[seen])))
+        smooth = make_smoothing_spline(t[seen] / step, y[seen])
         for higher in range(derivative + 1, order + 1):
-            table[:, higher] = smooth.derivative(higher - derivative)(t)
+            rate = smooth.derivative(higher - derivative)(t / step)
+            table[:, higher] = rate / step ** (higher - derivative)
     return table
 
 

@@ -195,6 +195,19 @@ def test_a_position_is_differentiated():
     np.testing.assert_allclose(found.outputs[middle, 0], -np.sin(t)[middle], atol=5e-2)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e3])
+def test_differentiation_does_not_depend_on_the_unit_of_time(unit):
+    """A smoothing that is searched for in the user's units makes a line of fast records."""
+    t = np.linspace(0.0, 20.0, 201)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(201)
+    position = Observation.linear(["x"], states=[[1.0, 0.0]])
+    x, v = np.sin(3.0 * t) + 0.3 * np.sin(7.0 * t), 3.0 * np.cos(3.0 * t) + 2.1 * np.cos(7.0 * t)
+    found = guess(Record.make(unit * t, x + noise), position, 2, 1)
+    assert np.corrcoef(found.states[:, 1] * unit, v)[0, 1] > 0.995
+    a = -9.0 * np.sin(3.0 * t) - 14.7 * np.sin(7.0 * t)
+    assert np.corrcoef(found.outputs[:, 0] * unit**2, a)[0, 1] > 0.95
+
+
 def test_training_learns_a_linear_law_from_its_velocity_alone():
     t = 0.1 * np.arange(40)
     truth = solve_ivp(lambda _, s: [-0.5 * s[0]], (0, t[-1]), [2.0], t_eval=t, rtol=1e-10).y.T
