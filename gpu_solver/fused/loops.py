@@ -1,24 +1,37 @@
 """Loops over time around the traced steps, for groups of lanes: one problem a lane.
 
-This file works for one size of problem, the one named in its first statement. `compiled` in
-`gpu_solver.fused.cache` writes it out for others. Everything is an address, in bytes, of rows of
+This file works for one size of problem, the one named in its first statement. `kernels` in
+`gpu_solver.fused.cache` compiles it for others. Everything is an address, in bytes, of rows of
 lanes; a row holds one scalar of each lane. What is laid out per time lies one time after the other.
 """
 # mypy: ignore-errors
 # ruff: noqa: ANN001, ANN201
 
 import numpy as np
-from numba import njit
+from numba import boolean, int64, njit, void
 
-from gpu_solver.fused import memory
-from gpu_solver.fused.emit import LANES, ROW, steps_for
-from gpu_solver.fused.memory import fill_rows, load, pack, store, unpack
+from gpu_solver.fused.emit import steps_for
+from gpu_solver.fused.layout import BOOKKEEPING, LANES, ROW, Layout
+from gpu_solver.fused.limits import MAX_CORRECTIONS, NEGLIGIBLE, NOTICEABLE, WORRYING
+from gpu_solver.fused.memory import (
+    fill_rows,
+    load,
+    load_int,
+    options,
+    pack,
+    remain_a_function,
+    store,
+    store_int,
+    unpack,
+)
+from gpu_solver.fused.sweeps import Sizes
 
 SIZES = (1, 2, 1)
 
 V, R, Q = SIZES
-N = V * (R + 1)
-TRI, LOW, SQ = N * (N + 1) // 2, N * (N - 1) // 2, N * N
+_layout = Layout(Sizes(*SIZES))
+N, TRI, LOW = _layout.sizes.n, _layout.sizes.triangle, _layout.low
+SQ, GRADIENTS, ELIMINATED, STATE = N * N, _layout.gradients, _layout.eliminated, _layout.state
 _steps = steps_for(*SIZES)
 factor_forward, factor_forward_last = _steps["factor_forward"], _steps["factor_forward_last"]
 back, back_last = _steps["back"], _steps["back_last"]
@@ -27,23 +40,22 @@ residual_forward_last = _steps["residual_forward_last"]
 back_correct, back_correct_last = _steps["back_correct"], _steps["back_correct_last"]
 gradient, gradient_step = _steps["gradient"], _steps["gradient_step"]
 
-#: Order of the descriptors of inputs.
+#: Order of the descriptors of inputs, and bytes of one.
 C, D, BASE, S, GOVERNING, SMOOTH, INITIAL, U, Y = range(9)
-#: A relative correction whose square, the error expected after it, is below this ends refinement.
-NEGLIGIBLE, NOTICEABLE, WORRYING, MAX_CORRECTIONS = 1e-14, 1e-12, 1e-9, 3
-#: Rows of a time's gradients of c, d and s.
-GRADIENTS = Q * N + Q + 1
-#: Rows of a time's elimination, whose place the gradients take later.
-ELIMINATED = max(LOW + N + SQ + N, GRADIENTS)
-#: Rows for what is kept from one time to the next.
-STATE = TRI + 2 + 5 * N + 1
-
-options = {"cache": True, "nogil": True, "error_model": "numpy"}
+DESCRIPTOR = 64
+#: Rows at the beginning of a group's memory: of integers, which problem and time a lane begins
+#: with, where its numbers are, its status, and zeros; of numbers, what is NaN for bad input, the
+#: mean step, whether refinement goes on, and how far it came.
+PROBLEMS, STARTS, RUNS, CODES, NOWHERE = (ROW * k for k in range(5))
+BAD, IGNORED, STEP, ACTIVE, OWN, WHOLE, EXPECTED = (ROW * k for k in range(5, 12))
+#: Called from outside.
+ENTRIES = ("solve_groups", "adjoint_groups")
 
 
-@njit(**options)
+@njit(void(*[int64] * 10), **options)
 def add_initial(weights, u, y, times, entries, orders, diagonal, carried, t, with_diagonal):
     """Give time t its initial rows: weight on the diagonal, weight times (u - y) on the right."""
+    remain_a_function()
     if t >= times:
         return
     for k in range(entries):
@@ -61,63 +73,97 @@ def add_initial(weights, u, y, times, entries, orders, diagonal, carried, t, wit
             store(place, load(place) + weight * value)
 
 
-@njit(**options)
-def pack_initial(inputs, entries, rows, weights, u, problems, starts, bad):
+@njit(void(*[int64] * 6), **options)
+def pack_initial(inputs, entries, rows, weights, u, book):
     """Pack initial rows; NaN in u gets weight 0 and value 0."""
     if rows == 0:
         return
-    ignored = np.zeros(LANES)
-    if pack(inputs[INITIAL], entries, weights, rows, problems, starts, bad) == 0 and rows > 1:
+    lanes = (book + PROBLEMS, book + STARTS, book + RUNS)
+    bad = book + BAD
+    initial = inputs + INITIAL * DESCRIPTOR
+    if pack(initial, entries, weights, rows, *lanes, bad) == 0 and rows > 1:
         for k in range(entries * LANES):
             for t in range(1, rows):
                 store(weights + t * entries * ROW + 8 * k, load(weights + 8 * k))
-    pack(inputs[U], entries, u, rows, problems, starts, ignored)
+    pack(inputs + U * DESCRIPTOR, entries, u, rows, *lanes, book + IGNORED)
     for k in range(rows * entries * LANES):
         value = load(u + 8 * k)
         if value != value:
             store(u + 8 * k, 0.0)
             store(weights + 8 * k, 0.0)
-        bad[k % LANES] += load(u + 8 * k) * 0.0
+        place = bad + 8 * (k % LANES)
+        store(place, load(place) + load(u + 8 * k) * 0.0)
 
 
-@njit(**options)
-def judge(change, size, step, steps_taken, sizes, codes, active):
+@njit(boolean(*[int64] * 4), **options)
+def judge(change, size, steps_taken, book):
     """Look at a correction of every lane; return whether another one is worth while.
 
-    ``sizes`` (3, lanes) keeps the last relative correction by derivative and of the trajectory,
-    and the error expected to be left.
+    Keeps the last relative correction by derivative and of the trajectory, and the error expected
+    to be left.
     """
+    remain_a_function()
     again = False
-    for lane in range(LANES):
-        if active[lane] == 0.0:
+    for lane in range(0, ROW, 8):
+        if load(book + ACTIVE + lane) == 0.0:
             continue
-        largest = 0.0
+        step = load(book + STEP + lane)
+        largest, weight = 0.0, 1.0
         for k in range(N):
-            weight = step[lane] ** (k % (R + 1))
-            largest = max(largest, load(size + k * ROW + 8 * lane) * weight)
+            weight = 1.0 if k % (R + 1) == 0 else weight * step
+            largest = max(largest, load(size + k * ROW + lane) * weight)
         own, whole = 0.0, 0.0
         for k in range(N):
-            weight = step[lane] ** (k % (R + 1))
-            moved = load(change + k * ROW + 8 * lane) * weight
+            weight = 1.0 if k % (R + 1) == 0 else weight * step
+            moved = load(change + k * ROW + lane) * weight
             if moved != 0.0:
-                mine = load(size + k * ROW + 8 * lane) * weight
+                mine = load(size + k * ROW + lane) * weight
                 own = max(own, moved / max(mine, 1e-12 * largest))
                 whole = max(whole, moved / largest)
         if steps_taken == 0 and whole > NOTICEABLE:
-            codes[lane] = 1
-        shrunk = own / sizes[0, lane]
-        sizes[2, lane] = whole * min(whole / sizes[1, lane], 1.0) if whole > 0.0 else 0.0
-        sizes[0, lane], sizes[1, lane] = own, whole
+            store_int(book + CODES + lane, 1)
+        shrunk = own / load(book + OWN + lane)
+        left = whole * min(whole / load(book + WHOLE + lane), 1.0) if whole > 0.0 else 0.0
+        store(book + EXPECTED + lane, left)
+        store(book + OWN + lane, own)
+        store(book + WHOLE + lane, whole)
         if (steps_taken == 0 or shrunk < 0.5) and own * shrunk > NEGLIGIBLE:
             again = True
         else:
-            active[lane] = 0.0
+            store(book + ACTIVE + lane, 0.0)
     return again
 
 
+@njit(void(int64), **options)
+def begin_refinement(book):
+    """Before the first correction: every lane is to be corrected, by all."""
+    for lane in range(0, ROW, 8):
+        store_int(book + CODES + lane, 0)
+        store(book + ACTIVE + lane, 1.0)
+        store(book + OWN + lane, 1.0)
+        store(book + WHOLE + lane, 1.0)
+        store(book + EXPECTED + lane, 1.0)
+
+
+@njit(void(*[int64] * 4), **options)
+def end_refinement(size, worst, spread, book):
+    """Set the lanes' codes; rows of ``worst`` are lanes, or with ``spread`` 0 one for all."""
+    for lane in range(0, ROW, 8):
+        at = worst + lane * spread
+        if not load(book + EXPECTED + lane) < WORRYING or not load(at) > 0.0:
+            store_int(book + CODES + lane, 2)
+        finite = 0.0
+        for k in range(N):
+            finite += load(size + k * ROW + lane) * 0.0
+        smallest = load(at + (ROW if spread else 8))
+        if finite != 0.0 or not smallest > 0.0:
+            store_int(book + CODES + lane, 3)
+
+
 @njit(**options)
-def solve_lanes(times, at, moves, initial_times, entries, orders, step, codes):
+def solve_lanes(times, at, moves, initial_times, entries, orders, book):
     """Solve ``M y = base + A^T W^2 b`` for one group of lanes, refined; sets each lane's code."""
+    remain_a_function()
     c, d, base, s, governing, smooth, weights, u, y, lower, inverse, gain, z, state = at
     move_c, move_d, move_base, move_s, move_governing, move_smooth = moves
     left, worst = state, state + TRI * ROW
@@ -146,14 +192,12 @@ def solve_lanes(times, at, moves, initial_times, entries, orders, step, codes):
         back(lower + t * LOW * ROW, inverse + t * N * ROW, gain + t * SQ * ROW, z + t * N * ROW,
              y + (t + 1) * N * ROW, y + t * N * ROW)  # fmt: skip
 
-    active = np.ones(LANES)
-    sizes = np.ones((3, LANES))
-    codes[:] = 0
+    begin_refinement(book)
     for count in range(MAX_CORRECTIONS):
         fill_rows(carried, 2 * N, 0.0)
         fill_rows(change, 2 * N, 0.0)
-        for lane in range(LANES):
-            store(take + 8 * lane, active[lane])
+        for lane in range(0, ROW, 8):
+            store(take + lane, load(book + ACTIVE + lane))
         for t in range(last):
             add_initial(weights, u, y, initial_times, entries, orders, left, carried, t, False)
             residual_forward(
@@ -173,24 +217,28 @@ def solve_lanes(times, at, moves, initial_times, entries, orders, step, codes):
         for t in range(last - 1, -1, -1):
             back_correct(lower + t * LOW * ROW, inverse + t * N * ROW, gain + t * SQ * ROW,
                          z + t * N * ROW, x, y + t * N * ROW, take, change, size)  # fmt: skip
-        if not judge(change, size, step, count, sizes, codes, active):
+        if not judge(change, size, count, book):
             break
-    for lane in range(LANES):
-        if not sizes[2, lane] < WORRYING or not load(worst + 8 * lane) > 0.0:
-            codes[lane] = 2
-        finite = 0.0
-        for k in range(N):
-            finite += load(size + k * ROW + 8 * lane) * 0.0
-        if finite != 0.0 or not load(worst + ROW + 8 * lane) > 0.0:
-            codes[lane] = 3
+    end_refinement(size, worst, 1, book)
+
+
+@njit(int64(*[int64] * 6), **options)
+def stage_one(inputs, which, count, to, rows, book):
+    """Pack one of a group's inputs, zeros if there is none; return how far apart its times are."""
+    remain_a_function()
+    source = inputs + which * DESCRIPTOR
+    if load_int(source) == 0:
+        fill_rows(to, count, 0.0)
+        return 0
+    lanes = (book + PROBLEMS, book + STARTS, book + RUNS)
+    return pack(source, count, to, rows, *lanes, book + BAD) * count * ROW
 
 
 @njit(**options)
-def stage(inputs, work, times, initial_times, entries, problems, starts, bad):
+def stage(inputs, book, times, initial_times, entries):
     """Pack a group's inputs; return where everything lies and how far apart the times are."""
-    counts = (Q * N, Q, N, 1, Q, N)
-    base = memory.aligned(work)
-    at_c = base
+    remain_a_function()
+    at_c = book + BOOKKEEPING * ROW
     at_d = at_c + times * Q * N * ROW
     at_base = at_d + times * Q * ROW
     at_s = at_base + times * N * ROW
@@ -204,65 +252,73 @@ def stage(inputs, work, times, initial_times, entries, problems, starts, bad):
     at_gain = at_inverse + times * N * ROW
     at_z = at_gain + times * SQ * ROW
     at_state = at_lower + times * ELIMINATED * ROW
-    places = (at_c, at_d, at_base, at_s, at_governing, at_smooth)
-    moves = np.zeros(6, np.int64)
-    for k in range(6):
-        if inputs[k, 0] == 0:
-            fill_rows(places[k], counts[k], 0.0)
-            continue
-        rows = times - 1 if k in (S, SMOOTH) else times
-        varies = pack(inputs[k], counts[k], places[k], rows, problems, starts, bad)
-        moves[k] = varies * counts[k] * ROW
-    pack_initial(inputs, entries, initial_times, at_weights, at_u, problems, starts, bad)
+    fill_rows(book + BAD, 1, 0.0)
+    moves = (
+        stage_one(inputs, C, Q * N, at_c, times, book),
+        stage_one(inputs, D, Q, at_d, times, book),
+        stage_one(inputs, BASE, N, at_base, times, book),
+        stage_one(inputs, S, 1, at_s, times - 1, book),
+        stage_one(inputs, GOVERNING, Q, at_governing, times, book),
+        stage_one(inputs, SMOOTH, N, at_smooth, times - 1, book),
+    )
+    pack_initial(inputs, entries, initial_times, at_weights, at_u, book)
     at = (at_c, at_d, at_base, at_s, at_governing, at_smooth, at_weights, at_u, at_y,
           at_lower, at_inverse, at_gain, at_z, at_state)  # fmt: skip
-    return at, (moves[0], moves[1], moves[2], moves[3], moves[4], moves[5])
+    return at, moves
 
 
-def workspace(times, initial_times, entries):
-    """Numbers that a group needs; with some left over for y and the zeros of the adjoint."""
-    a_time = Q * N + Q + N + 1 + Q + N + N + ELIMINATED + N
-    rows = times * a_time + 3 * initial_times * entries + STATE + GRADIENTS + Q + 2
-    return rows * LANES
-
-
-@njit(**options)
-def mean_step(s, move, times, step):
+@njit(void(*[int64] * 4), **options)
+def mean_step(s, move, times, book):
     """Mean time step of every lane."""
     rows = times - 1 if move else 1
-    for lane in range(LANES):
+    for lane in range(0, ROW, 8):
         total = 0.0
         for t in range(rows):
-            total += load(s + t * ROW + 8 * lane)
-        step[lane] = total / rows
+            total += load(s + t * ROW + lane)
+        store(book + STEP + lane, total / rows)
 
 
-@njit(**options)
-def assign(group, n_problems, problems):
+@njit(int64(int64), **options)
+def begin(work):
+    """First whole row of a group's memory, where its bookkeeping is."""
+    book = (work + ROW - 1) // ROW * ROW
+    for lane in range(0, ROW, 8):
+        store_int(book + STARTS + lane, 0)
+        store_int(book + NOWHERE + lane, 0)
+    return book
+
+
+@njit(int64(*[int64] * 3), **options)
+def assign(group, n_problems, book):
     """Say which problems a group's lanes have, repeating the last; return how many are its own."""
     for lane in range(LANES):
-        problems[lane] = min(group * LANES + lane, n_problems - 1)
+        store_int(book + PROBLEMS + 8 * lane, min(group * LANES + lane, n_problems - 1))
     return min(LANES, n_problems - group * LANES)
+
+
+@njit(void(*[int64] * 3), **options)
+def report(status, lanes, book):
+    """Write the lanes' codes to their problems."""
+    for lane in range(0, 8 * lanes, 8):
+        code = load_int(book + CODES + lane) if load(book + BAD + lane) == 0.0 else 4
+        store_int(status + 8 * load_int(book + PROBLEMS + lane), code)
 
 
 @njit(**options)
 def solve_groups(first, stop, inputs, output, times, n_problems, initial_times, entries, orders,
                  status, work):  # fmt: skip
     """Solve the problems of some groups; writes y and each problem's status."""
-    problems, starts = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    codes, step = np.zeros(LANES, np.int64), np.zeros(LANES)
+    book = begin(work)
     for group in range(first, stop):
-        lanes = assign(group, n_problems, problems)
-        bad = np.zeros(LANES)
-        at, moves = stage(inputs, work, times, initial_times, entries, problems, starts, bad)
-        mean_step(at[S], moves[S], times, step)
-        solve_lanes(times, at, moves, initial_times, entries, orders, step, codes)
-        unpack(output, N, at[Y], 0, times, problems, starts, lanes)
-        for lane in range(lanes):
-            status[problems[lane]] = codes[lane] if bad[lane] == 0.0 else 4
+        lanes = assign(group, n_problems, book)
+        at, moves = stage(inputs, book, times, initial_times, entries)
+        mean_step(at[S], moves[S], times, book)
+        solve_lanes(times, at, moves, initial_times, entries, orders, book)
+        unpack(output, N, at[Y], 0, times, book + PROBLEMS, book + STARTS, book + RUNS, lanes)
+        report(status, lanes, book)
 
 
-@njit(**options)
+@njit(void(*[int64] * 3), **options)
 def accumulate(to, source, rows):
     """Add rows to rows."""
     for k in range(rows * LANES):
@@ -277,13 +333,11 @@ def adjoint_groups(first, stop, inputs, outputs, times, n_problems, initial_time
     Inputs have y at ``Y`` and dl/dy at ``BASE``. An output with one time gets the sum over times,
     and an output without an address is not computed.
     """
-    problems, starts = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    codes, step = np.zeros(LANES, np.int64), np.zeros(LANES)
+    book = begin(work)
     for group in range(first, stop):
-        lanes = assign(group, n_problems, problems)
-        bad = np.zeros(LANES)
-        at, moves = stage(inputs, work, times, initial_times, entries, problems, starts, bad)
-        mean_step(at[S], moves[S], times, step)
+        lanes = assign(group, n_problems, book)
+        at, moves = stage(inputs, book, times, initial_times, entries)
+        mean_step(at[S], moves[S], times, book)
         c, _, base, s, governing, smooth, weights, _, g, lower, inverse, gain, z, state = at
         y = state + (STATE + GRADIENTS) * ROW
         nothing = y + times * N * ROW
@@ -291,40 +345,53 @@ def adjoint_groups(first, stop, inputs, outputs, times, n_problems, initial_time
         without = (c, nothing, base, s, governing, smooth, weights, nothing, g, lower, inverse,
                    gain, z, state)  # fmt: skip
         still = (moves[0], 0 * moves[1], moves[2], moves[3], moves[4], moves[5])
-        solve_lanes(times, without, still, initial_times, entries, orders, step, codes)
-        pack(inputs[Y], N, y, times, problems, starts, bad)
+        solve_lanes(times, without, still, initial_times, entries, orders, book)
+        here = (book + PROBLEMS, book + STARTS, book + RUNS)
+        pack(inputs + Y * DESCRIPTOR, N, y, times, *here, book + IGNORED)
         # What the elimination needed is free by now: the gradients go there.
-        gradients(times, at, moves, y, outputs, problems, problems, starts, lanes, 0)
-        if outputs[2, 0] != 0:
-            for t in range(initial_times):
-                for k in range(entries):
-                    i = (k // orders) * (R + 1) + k % orders
-                    for lane in range(LANES):
-                        place = weights + (t * entries + k) * ROW + 8 * lane
-                        store(place, load(place) * load(g + (t * N + i) * ROW + 8 * lane))
-            unpack(outputs[2], entries, weights, 0, initial_times, problems, starts, lanes)
+        gradients(times, at, moves, y, outputs, book + PROBLEMS, lanes, 0, book)
+        give_initial(
+            outputs + 2 * DESCRIPTOR, weights, g, initial_times, entries, orders, lanes, book
+        )
+
+
+@njit(void(*[int64] * 8), **options)
+def give_initial(output, weights, g, initial_times, entries, orders, lanes, book):
+    """Gradient of u: the weights, which it replaces, times g."""
+    if load_int(output) == 0:
+        return
+    for t in range(initial_times):
+        for k in range(entries):
+            i = (k // orders) * (R + 1) + k % orders
+            for lane in range(0, ROW, 8):
+                place = weights + (t * entries + k) * ROW + lane
+                store(place, load(place) * load(g + (t * N + i) * ROW + lane))
+    here = (book + PROBLEMS, book + STARTS, book + RUNS)
+    unpack(output, entries, weights, 0, initial_times, *here, lanes)
 
 
 @njit(**options)
-def gradients(times, at, moves, y, outputs, problems, rows, starts, lanes, first):  # fmt: skip
+def gradients(times, at, moves, y, outputs, rows, lanes, first, book):
     """Gradients of c, d and s of a group whose y and g are known, from local time ``first`` on.
 
-    ``rows`` says where each lane's sums over time go.
+    ``rows``, of integers, says where each lane's sums over time go.
     """
+    remain_a_function()
     c, d, _, s, governing, smooth, _, _, g, lower, _, _, _, state = at
     move_c, move_d, _, move_s, move_governing, move_smooth = moves
     dc, dd = lower, lower + times * Q * N * ROW
     ds = dd + times * Q * ROW
-    sum_c = outputs[0, 5] == 1 and times > 1
-    sum_d = outputs[1, 5] == 1 and times > 1
-    sum_s = outputs[3, 5] == 1 and times > 2
+    out_c, out_d, out_s = outputs, outputs + DESCRIPTOR, outputs + 3 * DESCRIPTOR
+    sum_c = load_int(out_c + 40) == 1 and times > 1
+    sum_d = load_int(out_d + 40) == 1 and times > 1
+    sum_s = load_int(out_s + 40) == 1 and times > 2
     totals = state + STATE * ROW
     total_c, total_d, total_s = totals, totals + Q * N * ROW, totals + (Q * N + Q) * ROW
     fill_rows(totals, GRADIENTS, 0.0)
     move_dc = 0 if sum_c else Q * N * ROW
     move_dd = 0 if sum_d else Q * ROW
     move_ds = 0 if sum_s else ROW
-    if outputs[0, 0] != 0 or outputs[1, 0] != 0:
+    if load_int(out_c) != 0 or load_int(out_d) != 0:
         for t in range(first, times):
             gradient(c + t * move_c, governing + t * move_governing, d + t * move_d,
                      y + t * N * ROW, g + t * N * ROW, dc + t * move_dc,
@@ -333,21 +400,26 @@ def gradients(times, at, moves, y, outputs, problems, rows, starts, lanes, first
                 accumulate(total_c, dc, Q * N)
             if sum_d:
                 accumulate(total_d, dd, Q)
-    if outputs[3, 0] != 0:
+    if load_int(out_s) != 0:
         for t in range(times - 1):
             gradient_step(s + t * move_s, smooth + t * move_smooth, y + t * N * ROW,
                           y + (t + 1) * N * ROW, g + t * N * ROW, g + (t + 1) * N * ROW,
                           ds + t * move_ds)  # fmt: skip
             if sum_s:
                 accumulate(total_s, ds, 1)
-    for k in range(4):
-        if k == 2 or outputs[k, 0] == 0:
-            continue
-        count = (Q * N, Q, 0, 1)[k]
-        if (sum_c, sum_d, False, sum_s)[k]:
-            unpack(
-                outputs[k], count, (total_c, total_d, 0, total_s)[k], 0, 1, rows, starts * 0, lanes
-            )
-        else:
-            begin, end = (0, times - 1) if k == 3 else (first, times)
-            unpack(outputs[k], count, (dc, dd, 0, ds)[k], begin, end, problems, starts, lanes)
+    give(out_c, Q * N, dc, total_c, sum_c, first, times, rows, lanes, book)
+    give(out_d, Q, dd, total_d, sum_d, first, times, rows, lanes, book)
+    give(out_s, 1, ds, total_s, sum_s, 0, times - 1, rows, lanes, book)
+
+
+@njit(void(*[int64] * 10), **options)
+def give(output, count, by_time, summed, is_sum, first, stop, rows, lanes, book):
+    """Write a gradient by time, or its sum over times."""
+    remain_a_function()
+    if load_int(output) == 0:
+        return
+    if is_sum:
+        unpack(output, count, summed, 0, 1, rows, book + NOWHERE, book + RUNS, lanes)
+    else:
+        here = (book + PROBLEMS, book + STARTS, book + RUNS)
+        unpack(output, count, by_time, first, stop, *here, lanes)

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_solver.fused.cache import compiled
+from gpu_solver.fused import passes as what
+from gpu_solver.fused.buffers import empty
+from gpu_solver.fused.cache import kernels
+from gpu_solver.fused.descriptors import descriptor
+from gpu_solver.fused.layout import LANES, Layout
+from gpu_solver.fused.limits import MAX_CORRECTIONS, NEGLIGIBLE, NOTICEABLE, WORRYING
 from gpu_solver.fused.threads import run_in_threads, thread_limit
 from gpu_solver.fused.views import ProblemViews, one_stride, one_variable
 from gpu_solver.status import SolverStatus
@@ -70,12 +75,12 @@ class PartitionedProblem:
         #: How many times may have initial rows in segments: the first time of all is in none.
         self.initial_times = self.steps if u.shape[1] > 1 else 0
         sizes = (self.sizes.variables, self.sizes.order, self.sizes.equations)
-        self.loops, self.module = compiled(*sizes), compiled(*sizes, "segments")
-        bytes_a_time = self.loops.workspace(1000, 0, 1) * 8 / 1000
+        self.kernels, self.layout = kernels("segments", sizes), Layout(self.sizes)
+        bytes_a_time = 8 * LANES * self.layout.a_time()
         wanted = int(np.clip(CACHE / bytes_a_time, 32, 400))
-        self.segments = cut(self.steps, wanted, self.loops.LANES)
+        self.segments = cut(self.steps, wanted, LANES)
         self.stays = self.segments.stays
-        self.groups = -(-len(self.segments.lengths) // self.loops.LANES)
+        self.groups = -(-len(self.segments.lengths) // LANES)
         powers = float(self.s.mean()) ** np.arange(self.sizes.order + 1.0)
         self.scale = np.tile(powers, self.sizes.variables)
         # What the first time of all needs.
@@ -87,7 +92,7 @@ class PartitionedProblem:
 
     def solve(self, into: Array | None = None) -> tuple[Array, int]:
         """Return y (T, n), written into an array if one is given, and the status code."""
-        y = np.empty((self.steps, self.n)) if into is None else into
+        y = empty((self.steps, self.n)) if into is None else into
         first = (self.u, self.d0, self.c0)  # what no segment looks at
         if all(np.isfinite(part).all() for part in first):
             code = self._solve(y, None)
@@ -99,7 +104,7 @@ class PartitionedProblem:
 
     def adjoint(self, incoming: Array) -> Array:
         """Return M^-1 incoming for incoming (T, n)."""
-        g = np.empty((self.steps, self.n))
+        g = empty((self.steps, self.n))
         self._solve(g, np.ascontiguousarray(incoming, dtype=np.float64))
         return g
 
@@ -123,17 +128,17 @@ class PartitionedProblem:
             else:
                 by_segment.append(array.reshape(1, times, entries))
         dc, dd, ds = by_segment
-        describe = self.loops.memory.descriptor
-        outputs = np.array([describe(x) for x in (dc, dd, None, ds)], dtype=np.int64)
-        g_from = np.array(describe(g[None]), dtype=np.int64)
-        size = self.module.room(int(self.segments.lengths.max()) + 1, 0, 1)
+        outputs = np.array([descriptor(x) for x in (dc, dd, None, ds)], dtype=np.int64)
+        g_from = np.array(descriptor(g[None]), dtype=np.int64)
+        size = self.layout.segment_workspace(int(self.segments.lengths.max()) + 1, 0, 1)
+        arguments = [
+            part.ctypes.data
+            for part in (inputs, g_from, outputs, self.segments.starts, self.segments.lengths)
+        ]
 
         def work(start: int, stop: int) -> None:
-            memory = np.empty(size + self.loops.LANES)
-            self.module.gradient_segments(
-                start, stop, inputs, g_from, outputs, self.segments.starts, self.segments.lengths,
-                count, memory,
-            )  # fmt: skip
+            memory = empty((size,))
+            self.kernels["gradient_segments"](start, stop, *arguments, count, memory.ctypes.data)
 
         run_in_threads(work, self.groups, thread_limit())
         del alive
@@ -184,8 +189,7 @@ class PartitionedProblem:
             u,
             y[None],
         ]
-        describe = self.loops.memory.descriptor
-        rows = np.array([describe(piece) for piece in pieces], dtype=np.int64)
+        rows = np.array([descriptor(piece) for piece in pieces], dtype=np.int64)
         for row, piece in zip(rows, pieces, strict=True):
             if piece is not None and piece.strides[1] == 0:
                 row[5] = 1
@@ -194,41 +198,41 @@ class PartitionedProblem:
     def _solve(self, y: Array, base: Array | None) -> int:
         from gpu_solver.backends.base import relative_pivot_floor
 
-        module, stays = self.module, self.stays
+        stays = self.stays
         passes = _Passes(self, y, base)
-        passes.run(module.REDUCE)
+        passes.run(what.REDUCE)
         if passes.bad.any():
             return int(SolverStatus.NON_FINITE_INPUT)
-        margin, inverse = passes.result(module.WORST).min(axis=0)
+        margin, inverse = passes.result(what.WORST).min(axis=0)
         reduced = _Reduced(passes, self._first_block()) if inverse > 0.0 else None
         if reduced is None or reduced.failed:
             return int(SolverStatus.NOT_POSITIVE_DEFINITE)
         ends = reduced.solve(passes, self._first_side(None, base))
         y[stays] = ends
-        passes.run(module.FIRST | module.REMAINDER, ends)
+        passes.run(what.FIRST | what.REMAINDER, ends)
         code, last_own, last_whole, remaining = SolverStatus.OK, 1.0, 1.0, np.inf
-        for count in range(self.loops.MAX_CORRECTIONS):
+        for count in range(MAX_CORRECTIONS):
             if count:
-                passes.run(module.REMAINDER)
+                passes.run(what.REMAINDER)
             ends = reduced.solve(passes, self._first_side(y[0], base))
-            passes.run(module.CORRECT, ends)
+            passes.run(what.CORRECT, ends)
             y[stays] += ends
-            moved, values = passes.result(module.CHANGE), passes.result(module.SIZE)
+            moved, values = passes.result(what.CHANGE), passes.result(what.SIZE)
             change = np.maximum(moved.max(axis=0), np.abs(ends).max(axis=0)) * self.scale
             size = np.maximum(values.max(axis=0), np.abs(y[stays]).max(axis=0)) * self.scale
             if not np.isfinite(change.sum() + size.sum()):
                 return int(SolverStatus.NOT_POSITIVE_DEFINITE)
             own, whole = _relative(change, size)
-            if count == 0 and whole > self.loops.NOTICEABLE:
+            if count == 0 and whole > NOTICEABLE:
                 code = SolverStatus.REFINED
             remaining = whole * min(whole / last_whole, 1.0) if whole > 0 else 0.0
             shrunk = own / last_own
             last_own, last_whole = own, whole
             useful = count == 0 or shrunk < 0.5
-            if not (useful and own * shrunk > self.loops.NEGLIGIBLE):
+            if not (useful and own * shrunk > NEGLIGIBLE):
                 break
         doubtful = not margin > 0.0 or reduced.ratio < relative_pivot_floor(self.n)
-        if doubtful or not remaining < self.loops.WORRYING:
+        if doubtful or not remaining < WORRYING:
             code = SolverStatus.ILL_CONDITIONED
         return int(code)
 
@@ -249,36 +253,43 @@ class _Passes:
 
     def __init__(self, problem: PartitionedProblem, y: Array, base: Array | None) -> None:
         self.problem = problem
-        module, counts = problem.module, np.array(problem.module.COUNTS)
         self.inputs, self._alive = problem.inputs(y, base)
+        counts = np.array(what.counts_of(problem.sizes))
         self._first = np.concatenate([[0], np.cumsum(counts)])
         count = len(problem.segments.lengths)
         self._results = np.zeros((count, int(self._first[-1])))
-        self.bad = np.zeros(count, dtype=np.bool_)
-        describe = problem.loops.memory.descriptor
-        whole = np.array(describe(self._results[:, None]), dtype=np.int64)
+        self.bad = np.zeros(count)
+        whole = np.array(descriptor(self._results[:, None]), dtype=np.int64)
         self._outputs = np.repeat(whole[None], len(counts), axis=0)
         self._outputs[:, 0] += 8 * self._first[:-1]
-        self._to = np.array(describe(y[None]), dtype=np.int64)
+        self._to = np.array(descriptor(y[None]), dtype=np.int64)
         longest = int(problem.segments.lengths.max()) + 1
         initial = longest if problem.initial_times else 0
-        self._room = module.room(longest, initial, problem.entries) + problem.loops.LANES
-        self._memory: dict[int, Array] = {}
+        self._room = problem.layout.segment_workspace(longest, initial, problem.entries)
         self._threads = thread_limit()
 
-    def run(self, what: int, ends: Array | None = None) -> None:
+    def run(self, steps: int, ends: Array | None = None) -> None:
         """Do a pass; ``ends`` (times that stay, n) is their answer or its correction."""
         problem, segments = self.problem, self.problem.segments
-        describe = problem.loops.memory.descriptor
-        at_ends = np.array(describe(None if ends is None else ends[None]), dtype=np.int64)
+        at_ends = np.array(descriptor(None if ends is None else ends[None]), dtype=np.int64)
+        arguments = [
+            part.ctypes.data
+            for part in (
+                self.inputs,
+                self._outputs,
+                at_ends,
+                self._to,
+                segments.starts,
+                segments.lengths,
+            )
+        ]
+        numbers = problem.initial_times, problem.entries, problem.orders
 
         def work(start: int, stop: int) -> None:
-            if start not in self._memory:  # the parts are the same in every pass
-                self._memory[start] = np.empty(self._room)
-            problem.module.pass_segments(
-                start, stop, self.inputs, self._outputs, at_ends, self._to, segments.starts,
-                segments.lengths, len(segments.lengths), problem.initial_times, problem.entries,
-                problem.orders, what, self.bad, self._memory[start],
+            memory = empty((self._room,))
+            problem.kernels["pass_segments"](
+                start, stop, *arguments, len(segments.lengths), *numbers, steps,
+                self.bad.ctypes.data, memory.ctypes.data,
             )  # fmt: skip
 
         run_in_threads(work, problem.groups, self._threads)
@@ -295,14 +306,14 @@ class _Reduced:
         from gpu_solver.backends import sweep_kernels
 
         self._kernels = sweep_kernels
-        problem, module, n = passes.problem, passes.problem.module, passes.problem.n
+        problem, n = passes.problem, passes.problem.n
         count = len(problem.stays)
         rows, columns = np.tril_indices(n)
         diagonal = np.zeros((1, count, n, n))
         diagonal[0, 0] = first_block
-        diagonal[0, 1:, rows, columns] += passes.result(module.RIGHT).T
-        diagonal[0, :-1, rows, columns] += passes.result(module.LEFT).T
-        lower = passes.result(module.FILL).reshape(1, count - 1, n, n).copy()
+        diagonal[0, 1:, rows, columns] += passes.result(what.RIGHT).T
+        diagonal[0, :-1, rows, columns] += passes.result(what.LEFT).T
+        lower = passes.result(what.FILL).reshape(1, count - 1, n, n).copy()
         status, ratio = np.zeros(1, dtype=np.int64), np.ones(1)
         self.failed = not np.isfinite(diagonal.sum() + lower.sum())
         if not self.failed:
@@ -314,11 +325,10 @@ class _Reduced:
 
     def solve(self, passes: _Passes, first_side: Array) -> Array:
         """Solve for the sides that the last pass found and that of the first time of all."""
-        module = passes.problem.module
         rhs = np.zeros((1, *self._diagonal.shape[1:3], 1))
         rhs[0, 0, :, 0] = first_side
-        rhs[0, 1:, :, 0] += passes.result(module.RIGHT_SIDE)
-        rhs[0, :-1, :, 0] += passes.result(module.LEFT_SIDE)
+        rhs[0, 1:, :, 0] += passes.result(what.RIGHT_SIDE)
+        rhs[0, :-1, :, 0] += passes.result(what.LEFT_SIDE)
         self._kernels.solve(self._diagonal, self._lower, self._which, rhs)
         return rhs[0, :, :, 0]
 
@@ -344,7 +354,7 @@ def _prepared(views: ProblemViews, index: int) -> PartitionedProblem:
 def solve_by_segments(views: ProblemViews, folded: bool) -> tuple[Array, NDArray[np.int64]]:
     """Solve every problem of a flat batch, one after the other; as `solver.solve_views` does."""
     sizes, steps, count = views.sizes, views.n_steps, views.n_problems
-    y = np.empty((count, steps, sizes.variables, sizes.order + 1))
+    y = empty((count, steps, sizes.variables, sizes.order + 1))
     status = np.zeros(count, dtype=np.int64)
     for variables, part in _parts(views, folded):
         for index in range(count):
@@ -370,7 +380,7 @@ def gradients_by_segments(
     for index in range(views.n_problems):
         if np.isnan(y[index, 0, 0, 0]):
             continue
-        g = np.empty(y.shape[1:])
+        g = empty(y.shape[1:])
         for variables, part in parts:
             answer = _prepared(part, index).adjoint(
                 incoming[index][:, variables].reshape(len(g), -1)

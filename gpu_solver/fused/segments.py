@@ -10,56 +10,61 @@ Its local time 0 is the last one of the segment before, so a segment gives point
 import numpy as np
 from numba import njit
 
+from gpu_solver.fused.layout import LANES, ROW
 from gpu_solver.fused.loops import (
-    LANES,
+    BAD,
+    DESCRIPTOR,
+    IGNORED,
     LOW,
-    ROW,
+    NOWHERE,
+    PROBLEMS,
+    RUNS,
     SQ,
+    STARTS,
     STATE,
     TRI,
     N,
     Y,
+    _layout,
     _steps,
     add_initial,
     back,
     back_correct,
+    begin,
     factor_forward,
-    fill_rows,
     gradients,
-    load,
-    options,
-    pack,
     residual_forward,
     stage,
-    store,
-    unpack,
-    workspace,
 )
+from gpu_solver.fused.memory import (
+    fill_rows,
+    load,
+    load_int,
+    options,
+    pack,
+    remain_a_function,
+    store,
+    store_int,
+    unpack,
+)
+from gpu_solver.fused.passes import CORRECT, FIRST, REDUCE, REMAINDER
 
 open_segment, fill_segment = _steps["open_segment"], _steps["fill_segment"]
 close_segment = _steps["close_segment"]
 couple, couple_back = _steps["couple"], _steps["couple_back"]
 residual_open, residual_close = _steps["residual_open"], _steps["residual_close"]
 
-#: Order of the arrays that a pass gives by segment, and their entries: blocks of the reduced matrix
-#: at both ends and between them, right-hand sides at both ends, signs of a bad factor, and the
-#: largest correction and value of each unknown.
-RIGHT, LEFT, FILL, RIGHT_SIDE, LEFT_SIDE, WORST, CHANGE, SIZE = range(8)
-COUNTS = (TRI, TRI, SQ, N, N, 2, N, N)
-#: What a pass does besides factorising.
-REDUCE, FIRST, CORRECT, REMAINDER = 1, 2, 4, 8
-#: Rows for what is kept from one time to the next.
-KEPT = STATE + TRI + SQ + 5 * N
-
-
-def room(times, initial_times, entries):
-    """Numbers that a group of segments needs."""
-    return workspace(times, initial_times, entries) + (KEPT + times * N + 2) * LANES
+#: Rows of integers besides those of loops.py: which segment a lane has, and which comes after it.
+SEGMENTS, AFTER = 12 * ROW, 13 * ROW
+KEPT = _layout.kept
+#: Called from outside.
+ENTRIES = ("pass_segments", "gradient_segments")
 
 
 @njit(**options)
 def factor_segments(times, at, moves, initial_times, entries, orders, kept, reduce):
     """Eliminate the inner times; with ``reduce`` find what remains for the ends."""
+    remain_a_function()
     c, d, base, s, governing, smooth, weights, u, y, lower, inverse, gain, z, left = at
     move_c, move_d, move_base, move_s, move_governing, move_smooth = moves
     worst, carried = left + TRI * ROW, left + (TRI + 2) * ROW
@@ -86,6 +91,7 @@ def factor_segments(times, at, moves, initial_times, entries, orders, kept, redu
 @njit(**options)
 def residual_segments(times, at, moves, initial_times, entries, orders, kept, ends):
     """Substitute the residual of y forward; with ``ends`` find what remains of it for the ends."""
+    remain_a_function()
     c, d, base, s, governing, smooth, weights, u, y, lower, inverse, gain, z, left = at
     move_c, move_d, move_base, move_s, move_governing, move_smooth = moves
     carried = left + (TRI + 2) * ROW
@@ -115,25 +121,35 @@ def residual_segments(times, at, moves, initial_times, entries, orders, kept, en
 
 
 @njit(**options)
+def assign_segments(group, starts_of, n_segments, book):
+    """Say which segments a group's lanes have; return how many are its own."""
+    lanes = min(LANES, n_segments - group * LANES)
+    for lane in range(LANES):
+        segment = group * LANES + min(lane, lanes - 1)
+        store_int(book + PROBLEMS + 8 * lane, 0)
+        store_int(book + SEGMENTS + 8 * lane, segment)
+        store_int(book + AFTER + 8 * lane, segment + 1)
+        store_int(book + STARTS + 8 * lane, load_int(starts_of + 8 * segment))
+    return lanes
+
+
+@njit(**options)
 def pass_segments(first, stop, inputs, results, ends, y_to, starts_of, lengths, n_segments,
                   initial_times, entries, orders, what, bad_segments, work):  # fmt: skip
-    """One pass over groups of segments; ``what`` is a sum of the constants above.
+    """One pass over groups of segments; ``what`` is a sum of constants of `passes`.
 
     ``ends`` describes the answer (FIRST) or its correction (CORRECT) at the times that stay, one
     row more than segments; y is written at the other times only, because neighbours read those
-    that stay. All segments of a group have the length of its first.
+    that stay. All segments of a group have the length of its first. ``results`` are descriptors of
+    what `passes.COUNTS` names, ``bad_segments`` floats that are not 0 where input is not finite.
     """
-    problems, segments = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    starts = np.zeros(LANES, np.int64)
+    book = begin(work)
+    here = (book + PROBLEMS, book + STARTS, book + RUNS)
     for group in range(first, stop):
-        lanes = min(LANES, n_segments - group * LANES)
-        for lane in range(LANES):
-            segments[lane] = group * LANES + min(lane, lanes - 1)
-            starts[lane] = starts_of[segments[lane]]
-        times = lengths[group * LANES] + 1
+        lanes = assign_segments(group, starts_of, n_segments, book)
+        times = load_int(lengths + 8 * group * LANES) + 1
         ours = times if initial_times else 0
-        bad = np.zeros(LANES)
-        at, moves = stage(inputs, work, times, ours, entries, problems, starts, bad)
+        at, moves = stage(inputs, book, times, ours, entries)
         y, lower, inverse, gain, z, left = at[8], at[9], at[10], at[11], at[12], at[13]
         worst, carried = left + TRI * ROW, left + (TRI + 2) * ROW
         x = carried + 2 * N * ROW
@@ -146,8 +162,9 @@ def pass_segments(first, stop, inputs, results, ends, y_to, starts_of, lengths, 
         fill_rows(worst, 2, np.inf)
         fill_rows(take, 1, 1.0)
         if what & (FIRST | CORRECT):
-            pack(ends, N, at_left, 1, problems, segments, bad)
-            pack(ends, N, x, 1, problems, segments + 1, bad)
+            problem, runs, bad = book + PROBLEMS, book + RUNS, book + BAD
+            pack(ends, N, at_left, 1, problem, book + SEGMENTS, runs, bad)
+            pack(ends, N, x, 1, problem, book + AFTER, runs, bad)
         if what & FIRST:
             open_segment(at[3], at[5], kept, left, fill)
             couple(fill, at_left, carried)
@@ -160,7 +177,7 @@ def pass_segments(first, stop, inputs, results, ends, y_to, starts_of, lengths, 
                 back(lower + t * LOW * ROW, inverse + t * N * ROW, gain + t * SQ * ROW,
                      z + t * N * ROW, y + (t + 1) * N * ROW, y + t * N * ROW)  # fmt: skip
         elif what & (CORRECT | REMAINDER):
-            pack(inputs[Y], N, y, times, problems, starts, bad)
+            pack(inputs + Y * DESCRIPTOR, N, y, times, *here, book + BAD)
         if what & CORRECT:
             fill_rows(carried, N, 0.0)
             couple(fill, at_left, carried)
@@ -169,34 +186,33 @@ def pass_segments(first, stop, inputs, results, ends, y_to, starts_of, lengths, 
                 back_correct(lower + t * LOW * ROW, inverse + t * N * ROW, gain + t * SQ * ROW,
                              z + t * N * ROW, x, y + t * N * ROW, take, change, size)  # fmt: skip
         if what & (FIRST | CORRECT):
-            unpack(y_to, N, y, 1, last, problems, starts, lanes)
+            unpack(y_to, N, y, 1, last, *here, lanes)
         if what & REMAINDER:
             fill_rows(carried, N, 0.0)
             residual_segments(times, at, moves, ours, entries, orders, kept, True)
         places = (left, kept, fill, carried, rhs, worst, change, size)
-        nowhere = starts * 0
+        counts = (TRI, TRI, SQ, N, N, 2, N, N)
         for k in range(8):
-            if results[k, 0] != 0:
-                unpack(results[k], COUNTS[k], places[k], 0, 1, segments, nowhere, lanes)
-        for lane in range(lanes):
-            bad_segments[segments[lane]] = bad[lane] != 0.0
+            result = results + k * DESCRIPTOR
+            if load_int(result) != 0:
+                segments, nowhere = book + SEGMENTS, book + NOWHERE
+                unpack(result, counts[k], places[k], 0, 1, segments, nowhere, book + RUNS, lanes)
+        for lane in range(0, 8 * lanes, 8):
+            bad = 0.0 if load(book + BAD + lane) == 0.0 else 1.0
+            store(bad_segments + 8 * load_int(book + SEGMENTS + lane), bad)
 
 
 @njit(**options)
 def gradient_segments(first, stop, inputs, g_from, outputs, starts_of, lengths, n_segments,
                       work):  # fmt: skip
     """Gradients of c, d and s, but for the first time of all; sums over time are by segment."""
-    problems, segments = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    starts = np.zeros(LANES, np.int64)
+    book = begin(work)
+    here = (book + PROBLEMS, book + STARTS, book + RUNS)
     for group in range(first, stop):
-        lanes = min(LANES, n_segments - group * LANES)
-        for lane in range(LANES):
-            segments[lane] = group * LANES + min(lane, lanes - 1)
-            starts[lane] = starts_of[segments[lane]]
-        times = lengths[group * LANES] + 1
-        bad = np.zeros(LANES)
-        at, moves = stage(inputs, work, times, 0, 1, problems, starts, bad)
+        lanes = assign_segments(group, starts_of, n_segments, book)
+        times = load_int(lengths + 8 * group * LANES) + 1
+        at, moves = stage(inputs, book, times, 0, 1)
         y = at[13] + (STATE + KEPT) * ROW
-        pack(inputs[Y], N, y, times, problems, starts, bad)
-        pack(g_from, N, at[8], times, problems, starts, bad)
-        gradients(times, at, moves, y, outputs, problems, segments, starts, lanes, 1)
+        pack(inputs + Y * DESCRIPTOR, N, y, times, *here, book + IGNORED)
+        pack(g_from, N, at[8], times, *here, book + IGNORED)
+        gradients(times, at, moves, y, outputs, book + SEGMENTS, lanes, 1, book)

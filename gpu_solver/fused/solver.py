@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_solver.fused.cache import compiled
+from gpu_solver.fused.buffers import empty
+from gpu_solver.fused.cache import kernels
+from gpu_solver.fused.descriptors import descriptor
+from gpu_solver.fused.layout import LANES, Layout
 from gpu_solver.fused.partition import gradients_by_segments, solve_by_segments
 from gpu_solver.fused.sweeps import Sizes
 from gpu_solver.fused.threads import run_in_threads, thread_limit
@@ -69,18 +72,12 @@ def solve_views(views: ProblemViews) -> tuple[Array, NDArray[np.int64]]:
     folded = is_decoupled(views)
     if _by_segments(views, folded):
         return solve_by_segments(views, folded)
-    y = np.empty((views.n_problems, steps, sizes.variables, sizes.order + 1))
+    y = empty((views.n_problems, steps, sizes.variables, sizes.order + 1))
     plan = _Plan(views, folded)
     inputs = plan.inputs()
-    output = plan.describe(y, 2)
+    output = np.array(plan.describe(y, 2))
     status = np.zeros(plan.n_lanes, dtype=np.int64)
-    module, numbers = plan.module, plan.numbers
-
-    def work(first: int, stop: int) -> None:
-        memory = np.empty(plan.workspace)
-        module.solve_groups(first, stop, inputs, output, *numbers, status, memory)
-
-    plan.run(work)
+    plan.run("solve_groups", (inputs, output), (status,))
     status = status.reshape(views.n_problems, -1).max(axis=1)
     failed = status >= int(SolverStatus.NOT_POSITIVE_DEFINITE)
     if failed.any():
@@ -102,7 +99,7 @@ def gradients_of(
     folded = is_decoupled(views)
     shapes = (views.c.shape, views.d.shape, views.u.shape, views.s.shape)
     found = [
-        np.empty(shape, dtype=dtype) if need else None
+        empty(shape, dtype) if need else None
         for shape, dtype, need in zip(shapes, dtypes, needs, strict=True)
     ]
     dc, dd, du, ds = found
@@ -123,14 +120,7 @@ def gradients_of(
             plan.describe(steps_apart, 1),
         ]
     )
-    module, numbers = plan.module, plan.numbers
-    extra = (views.n_steps * plan.sizes.n + plan.sizes.equations + 1) * module.LANES
-
-    def work(first: int, stop: int) -> None:
-        memory = np.empty(plan.workspace + extra)
-        module.adjoint_groups(first, stop, inputs, outputs, *numbers, memory)
-
-    plan.run(work)
+    plan.run("adjoint_groups", (inputs, outputs), ())
     if ds is not None and steps_apart is not None and plan.folded:
         ds = steps_apart.sum(axis=1).astype(ds.dtype, copy=False)
     return _without_failed(y, Gradients(dc, dd, du, ds))
@@ -162,23 +152,20 @@ class _Plan:
         self.sizes = Sizes(1, views.sizes.order, 1) if folded else views.sizes
         self.n_lanes = views.n_problems * self.parts
         sizes, initial = self.sizes, views.u.shape[1:]
-        self.module = compiled(sizes.variables, sizes.order, sizes.equations)
         entries = sizes.variables * initial[2]
         self.numbers = (views.n_steps, self.n_lanes, initial[0], entries, initial[2])
-        rows = self.module.workspace(views.n_steps, initial[0], entries)
-        self.workspace = rows + self.module.LANES
+        self.workspace = Layout(sizes).workspace(views.n_steps, initial[0], entries)
 
-    def describe(self, array: Array | None, variable_axis: int | None) -> NDArray[np.int64]:
+    def describe(self, array: Array | None, variable_axis: int | None) -> tuple[int, ...]:
         """Descriptor of an array whose entries are one stride apart, or by variable if folded."""
-        descriptor = self.module.memory.descriptor
         if array is None:
-            return np.array(descriptor(None), dtype=np.int64)
+            return descriptor(None)
         if self.folded and variable_axis is not None:
             flat = array[..., None] if array.ndim == 3 else array
-            return np.array(descriptor(flat, variable_axis), dtype=np.int64)
+            return descriptor(flat, variable_axis)
         if array.ndim == 2:
-            return np.array(descriptor(array[..., None]), dtype=np.int64)
-        return np.array(descriptor(one_stride(array)), dtype=np.int64)
+            return descriptor(array[..., None])
+        return descriptor(one_stride(array))
 
     def inputs(self, base: Array | None = None, y: Array | None = None) -> NDArray[np.int64]:
         """Descriptors of all inputs; what they describe lives in the views, or in ``self.kept``."""
@@ -188,23 +175,31 @@ class _Plan:
         if not self.folded:
             arrays = [None if a is None else one_stride(a) for a in arrays]
         self.kept = arrays
-        rows = [self.describe(array, 2) for array in arrays]
+        rows = [list(self.describe(array, 2)) for array in arrays]
         for row, array in zip(rows, arrays, strict=True):
             if array is not None and array.strides[1] == 0:
                 row[5] = 1  # the same at all times, whatever its shape says
         rows[3] = self._steps()
         return np.array(rows)
 
-    def _steps(self) -> NDArray[np.int64]:
+    def _steps(self) -> list[int]:
         s = self.views.s
-        row = np.array(self.module.memory.descriptor(s[..., None]), dtype=np.int64)
+        row = list(descriptor(s[..., None]))
         row[5] = 1 if s.strides[1] == 0 else row[5]
         row[6] = self.parts  # all variables of a problem have its steps
         return row
 
-    def run(self, work: Any) -> None:
+    def run(self, name: str, before: tuple[Array, ...], after: tuple[Array, ...]) -> None:
         """Do all groups of lanes, on as many threads as it is worth."""
-        lanes = self.module.LANES
-        groups = (self.n_lanes + lanes - 1) // lanes
-        amount = groups * self.views.n_steps * self.sizes.n**2
+        sizes = self.sizes
+        kernel = kernels("loops", (sizes.variables, sizes.order, sizes.equations))[name]
+        first = [array.ctypes.data for array in before]
+        last = [array.ctypes.data for array in after]
+
+        def work(start: int, stop: int) -> None:
+            memory = empty((self.workspace,))
+            kernel(start, stop, *first, *self.numbers, *last, memory.ctypes.data)
+
+        groups = (self.n_lanes + LANES - 1) // LANES
+        amount = groups * self.views.n_steps * sizes.n**2
         run_in_threads(work, groups, min(thread_limit(), 1 + amount // WORK_FOR_A_THREAD))
