@@ -125,6 +125,16 @@ def test_fewer_parameters_have_smaller_bounds():
     assert 0 < tied["displacement"] < free["displacement"]
 
 
+def test_hidden_states_are_found_as_well_as_the_noise_allows():
+    quiet, loud = (observe(bouc_wen(), noise=noise, seed=0).training() for noise in (0.003, 0.03))
+    least = [bounds.correlation_bounds(record, free_start=False) for record in (quiet, loud)]
+    for one in least:
+        assert 0.99 < one["low"] < one["median"] < 1.0
+    # Of small errors 1 - r grows as their variance does.
+    lost = [1.0 - one["median"] for one in least]
+    assert lost[1] / lost[0] == pytest.approx(100.0, rel=0.02)
+
+
 def test_errors_tell_a_constant_offset_from_the_rest():
     record = observe(duffing_forced(), noise=0.1, seed=0)
     truth = record.system.equations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from discoverers.datasets import ForcedRecord, ForcedSystem
 from discoverers.shooting import Column, Observation, Path, Record, StateSpaceModel, integrate
 
-__all__ = ["Family", "cramer_rao", "error_bounds"]
+__all__ = ["Family", "correlation_bounds", "cramer_rao", "error_bounds"]
 
 Array = NDArray[np.float64]
 
@@ -112,9 +112,12 @@ def _channel_table(record: ForcedRecord, path: Path, channels: Sequence[str]) ->
 
 
 def _covariance(
-    truth: _Truth, records: Sequence[ForcedRecord], free_start: bool, tangent: Array | None
+    truth: _Truth, records: Sequence[ForcedRecord], free_start: bool, tangent: Array | None = None
 ) -> Array:
-    """Inverse information of [coefficients or parameters, initial states run by run]."""
+    """Inverse information of [coefficients or parameters, initial states run by run].
+
+    Directions without information, as the scale of a hidden state is, count as known.
+    """
     n_theta = len(truth.keys) if tangent is None else tangent.shape[1]
     starts = len(records[0].system.state_names) if free_start else 0
     information = np.zeros((n_theta + starts * len(records),) * 2)
@@ -148,7 +151,7 @@ def cramer_rao(
         Whether the initial states are unknown as well.
     """
     truth = _truth(records[0].system)
-    covariance = _covariance(truth, records, free_start, None)
+    covariance = _covariance(truth, records, free_start)
     bounds = np.sqrt(np.diag(covariance))[: len(truth.keys)]
     return dict(zip(truth.keys, bounds.tolist(), strict=True))
 
@@ -209,6 +212,35 @@ def error_bounds(
         ]
         found["unmeasured"], found["unmeasured_median"] = np.max(parts, axis=0).tolist()
     return found
+
+
+def correlation_bounds(record: ForcedRecord, *, free_start: bool) -> dict[str, float]:
+    """Correlation of a hidden state with its best unbiased estimate, over the training samples.
+
+    Parameters
+    ----------
+    record : ForcedRecord
+        Training record, with noise, of one mass with one hidden state.
+    free_start : bool
+        Whether the initial states are unknown as well.
+
+    Returns
+    -------
+    dict
+        Of all records, the ``median``, and what a twentieth (``low``) stays below.
+    """
+    truth = _truth(record.system)
+    values, vectors = np.linalg.eigh(_covariance(truth, [record], free_start))
+    path = _path(truth, record, free_start)
+    place = 2 * record.system.n_dof
+    spread = path.dX[:, place] @ (vectors * np.sqrt(np.maximum(values, 0.0)))
+    draws = np.random.default_rng(0).standard_normal((DRAWS, spread.shape[1]))
+    true = path.X[:, place] - path.X[:, place].mean()
+    found = path.X[:, place] + draws @ spread.T
+    found -= found.mean(axis=1, keepdims=True)
+    size = np.sqrt((found**2).sum(axis=1) * (true @ true))
+    values = (found @ true) / size
+    return {"median": float(np.median(values)), "low": float(np.quantile(values, 0.05))}
 
 
 def _quadratic_form(table: Array, covariance: Array) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.skanode.bounds import Family, error_bounds
+from benchmarks.skanode.bounds import Family, correlation_bounds, error_bounds
 from benchmarks.skanode.judging import coefficients, errors, hidden_state, structure
 from benchmarks.skanode.settings import THREE_MASSES, Case
 from discoverers import SKANODERegressor
@@ -133,6 +133,9 @@ def _judged(
     found["hidden"] = len(model.state_names_) > 2 * system.n_dof
     if system.hidden_names:
         found |= hidden_state(model, records[0])
+        if case.noise > 0:
+            unknown = case.start == "estimate"
+            found["correlation_bound"] = correlation_bounds(records[0], free_start=unknown)
     if system.n_dof == 1 and not system.hidden_names and not found["hidden"]:
         found["law_error"] = law_error(model, records)
     linear = not any(kink.args[0].is_Add for kink in _kinks(system))

@@ -57,7 +57,11 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     line["correlation_least"] = min(
         (r["correlation"] for r in done if "correlation" in r), default=math.nan
     )
-    line["seconds_largest"] = max((row["seconds"] for row in done), default=math.nan)
+    line["processor_largest"] = max((row["processor_seconds"] for row in done), default=math.nan)
+    for name in ("median", "low"):
+        line[f"correlation_{name}"] = _median(
+            row["correlation_bound"][name] for row in done if "correlation_bound" in row
+        )
     for name in ("displacement_median", "displacement", "unmeasured_median"):
         line[f"bound_{name}"] = _median(
             row["mse_bound"][name] for row in done if name in row.get("mse_bound", {})
