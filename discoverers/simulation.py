@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,9 @@ from scipy.integrate import DOP853, LSODA, OdeSolver
 from .coercion import check_finite, to_float
 from .inputs import SampledInput, interpolated_input
 from .runs import InputFunction, evaluate_input
+
+if TYPE_CHECKING:
+    from .shooting.simulating import Compiled
 
 __all__ = ["Simulation", "SimulationStatus", "interpolated_input", "simulate"]
 
@@ -77,7 +80,7 @@ def simulate(
     *,
     t0: float | None = None,
     u_times: ArrayLike | None = None,
-    method: Literal["LSODA", "DOP853"] = "LSODA",
+    method: Literal["auto", "compiled", "LSODA", "DOP853"] = "auto",
     rtol: float = 1e-8,
     scale: ArrayLike | None = None,
     bound: float = 1e12,
@@ -99,9 +102,12 @@ def simulate(
         Time of `x0`; None means the smallest of `t`. Smaller times are integrated backwards.
     u_times : array-like of shape (k,), default=None
         Times of the rows of `u`; None means `t`.
-    method : {"LSODA", "DOP853"}, default="LSODA"
-        LSODA switches between a stiff and a non-stiff method. DOP853 is more accurate per step
-        on smooth problems that are not stiff.
+    method : {"auto", "compiled", "LSODA", "DOP853"}, default="auto"
+        "compiled" is RODAS4 in machine code, for `Equations` of first order: it takes dry friction
+        (sign) in its stride, and samples of inputs by the ten thousand. LSODA switches between a
+        stiff and a non-stiff method; DOP853 is more accurate per step on smooth problems that are
+        not stiff. "auto" is "compiled" where there are inputs or a sign and the equations suit,
+        else LSODA.
     rtol : float, default=1e-8
         Relative error per step; the absolute one is ``0.01 * rtol * scale``.
     scale : array-like of shape (V,), default=None
@@ -109,8 +115,9 @@ def simulate(
     bound : float, default=1e12
         The states have blown up when one exceeds ``bound * max(1, scale)``.
     max_evaluations : int, default=100_000
-        Budget of evaluations of the right-hand side, for each direction in time; sampled inputs,
-        over which no step is longer than from sample to sample, add 20 for each sample.
+        Budget of evaluations of the right-hand side (of steps, if "compiled"), for each direction
+        in time; sampled inputs, over which no step is longer than from sample to sample, add 20
+        for each sample.
 
     Returns
     -------
@@ -141,21 +148,27 @@ def simulate(
     state = to_float(x0, "x0").ravel()
     check_finite(times[:, None], "t")
     check_finite(state[:, None], "x0")
-    if method not in _SOLVERS:
-        raise ValueError(f"method must be one of {list(_SOLVERS)}, got {method!r}.")
+    if method not in (known := ["auto", "compiled", *_SOLVERS]):
+        raise ValueError(f"method must be one of {known}, got {method!r}.")
     if len(times) == 0:
         return Simulation(np.empty((0, len(state))), SimulationStatus.OK, "", 0)
     sizes = np.abs(state).max(initial=0.0) if scale is None else to_float(scale, "scale")
     sizes = np.broadcast_to(np.where(sizes > 0, sizes, 1.0), state.shape)
+    start = float(times.min()) if t0 is None else float(t0)
     signal = None if u is None else _input(u, times if u_times is None else u_times)
+    engine = None
+    if method in ("auto", "compiled"):
+        low, high = min(start, float(times.min())), max(start, float(times.max()))
+        engine, signal = _engine(equations, signal, u, low, high, forced=method == "compiled")
     sampled = signal if isinstance(signal, SampledInput) else None
     extra = 0 if sampled is None else EVALUATIONS_PER_SAMPLE * len(sampled.knots)
-    start = float(times.min()) if t0 is None else float(t0)
     run = _Integration(
         _right_hand_side(equations, signal, len(state)),
-        _SOLVERS[method],
+        engine,
+        sampled,
+        _SOLVERS["LSODA" if method in ("auto", "compiled") else method],
         rtol,
-        0.01 * rtol * sizes,
+        sizes,
         bound * max(1.0, float(sizes.max(initial=0.0))),
         max_evaluations + extra,
         np.inf if sampled is None else sampled.longest_step,
@@ -189,6 +202,37 @@ def _input(u: Any, times: ArrayLike) -> InputFunction:
     return value
 
 
+def _engine(
+    equations: Any,
+    signal: InputFunction | None,
+    given: Any,
+    low: float,
+    high: float,
+    *,
+    forced: bool,
+) -> tuple[Compiled | None, InputFunction | None]:
+    """The equations in machine code, and inputs that it can read, where that is wanted."""
+    from .shooting.simulating import compile_equations, tabulated
+
+    engine = compile_equations(equations)
+    if engine is None and forced:
+        raise ValueError(
+            'method="compiled" needs Equations of first order whose functions the engine knows; '
+            'use method="LSODA".'
+        )
+    if engine is None or not (forced or signal is not None or engine.jumps):
+        return None, signal
+    if signal is None or isinstance(signal, SampledInput):
+        return engine, signal
+    table = tabulated(given, low, high)
+    if table is None and forced:
+        raise ValueError(
+            'method="compiled" reads inputs as splines, which this function u is too rough for; '
+            'pass samples, or method="LSODA".'
+        )
+    return (None, signal) if table is None else (engine, table)
+
+
 def _right_hand_side(
     equations: Any, signal: InputFunction | None, n_states: int
 ) -> Callable[[float, NDArray[np.float64]], NDArray[np.float64]]:
@@ -216,9 +260,11 @@ class _Integration:
     """One problem with its tolerances; `advance` runs it in one direction of time."""
 
     derivative: Callable[[float, NDArray[np.float64]], NDArray[np.float64]]
+    engine: Compiled | None
+    sampled: SampledInput | None
     solver: type[OdeSolver]
     rtol: float
-    atol: NDArray[np.float64]
+    sizes: NDArray[np.float64]
     bound: float
     max_evaluations: int
     max_step: float
@@ -227,6 +273,20 @@ class _Integration:
         self, start: float, state: NDArray[np.float64], times: NDArray[np.float64], sign: float
     ) -> tuple[NDArray[np.float64], SimulationStatus, str, int]:
         """Integrate over `times`, which move away from `start` in the direction `sign`."""
+        if self.engine is not None:
+            done = self.engine.march(
+                start,
+                state,
+                times,
+                self.sampled,
+                rtol=self.rtol,
+                scale=self.sizes,
+                bound=self.bound,
+                max_steps=self.max_evaluations,
+            )
+            status = SimulationStatus(done.status)
+            text = "" if status is SimulationStatus.OK else _report(status, done.time, self)[1]
+            return done.X, status, text, done.steps
         values = np.full((len(times), len(state)), np.nan)
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -238,7 +298,7 @@ class _Integration:
                 state,
                 times[-1],
                 rtol=self.rtol,
-                atol=self.atol,
+                atol=0.01 * self.rtol * self.sizes,
                 max_step=self.max_step,
             )
             reached = 0

@@ -302,58 +302,64 @@ def shoot(
     phi = np.empty(n_terms)
     dphi = np.empty((n_terms, n))
     J = np.empty((n, n))
-    x = np.empty(n)
-    stage = np.empty(n)
-    S = np.empty((n, width))
-    S_stage = np.empty((n, width))
-    k = np.empty((4, n))
-    K = np.empty((4, n, width))
-    x[:] = starts[0]
-    S[:] = S_start
-    X[0] = x
-    dX[0] = S
-    _slope(code, numbers, splines, term_of, direction, theta, free, x, u_nodes[0], S,
-           stack, slopes, phi, dphi, J, F[0], dF[0])  # fmt: skip
-    for i in range(n_samples - 1):
-        if restart:
-            x[:] = starts[i]
-            S[:] = S_start
-            if i > 0:
-                _slope(code, numbers, splines, term_of, direction, theta, free, x, u_nodes[i], S,
-                       stack, slopes, phi, dphi, J, F[i], dF[i])  # fmt: skip
-        h = (t[i + 1] - t[i]) / substeps
-        for sub in range(substeps):
-            for r in range(4):
-                place = 2 * sub + (0 if r == 0 else (2 if r == 3 else 1))
-                if r == 0:
-                    stage[:] = x
-                    S_stage[:] = S
-                else:
-                    share = h if r == 3 else 0.5 * h
-                    for a in range(n):
-                        stage[a] = x[a] + share * k[r - 1, a]
-                        for p in range(width):
-                            S_stage[a, p] = S[a, p] + share * K[r - 1, a, p]
-                _slope(code, numbers, splines, term_of, direction, theta, free, stage,
-                       u_stages[i, place], S_stage, stack, slopes, phi, dphi, J,
-                       k[r], K[r])  # fmt: skip
+    x, stage, f = np.empty(n), np.empty(n), np.empty(n)
+    S, S_stage, dS = np.empty((n, width)), np.empty((n, width)), np.empty((n, width))
+    k, K = np.empty((4, n)), np.empty((4, n, width))
+    # Slices would be shorter, but numba compiles seconds for each; so it does for every further
+    # place that calls the law.
+    for a in range(n):
+        x[a] = starts[0, a]
+        for p in range(width):
+            S[a, p] = S_start[a, p]
+    for i in range(n_samples):
+        if restart and i > 0:
+            for a in range(n):
+                x[a] = starts[i, a]
+                for p in range(width):
+                    S[a, p] = S_start[a, p]
+        if not restart or i == 0:
+            for a in range(n):
+                X[i, a] = x[a]
+                for p in range(width):
+                    dX[i, a, p] = S[a, p]
+        h = (t[i + 1] - t[i]) / substeps if i + 1 < n_samples else 0.0
+        # The first round only writes down the rates at the sample.
+        for sub in range(-1, substeps if i + 1 < n_samples else 0):
+            for r in range(4 if sub >= 0 else 1):
+                share = 0.0 if r == 0 else (h if r == 3 else 0.5 * h)
+                for a in range(n):
+                    stage[a] = x[a] + (share * k[r - 1, a] if r > 0 else 0.0)
+                    for p in range(width):
+                        S_stage[a, p] = S[a, p] + (share * K[r - 1, a, p] if r > 0 else 0.0)
+                at = u_nodes[i]
+                if sub >= 0:
+                    at = u_stages[i, 2 * sub + (0 if r == 0 else (2 if r == 3 else 1))]
+                _slope(code, numbers, splines, term_of, direction, theta, free, stage, at,
+                       S_stage, stack, slopes, phi, dphi, J, f, dS)  # fmt: skip
+                for a in range(n):
+                    k[r, a] = f[a]
+                    for p in range(width):
+                        K[r, a, p] = dS[a, p]
+            if sub < 0:
+                for a in range(n):
+                    F[i, a] = f[a]
+                    for p in range(width):
+                        dF[i, a, p] = dS[a, p]
+                continue
             for a in range(n):
                 x[a] += h / 6.0 * (k[0, a] + 2.0 * k[1, a] + 2.0 * k[2, a] + k[3, a])
                 for p in range(width):
                     S[a, p] += (
                         h / 6.0 * (K[0, a, p] + 2.0 * K[1, a, p] + 2.0 * K[2, a, p] + K[3, a, p])
                     )
+        if i + 1 == n_samples:
+            break
         for a in range(n):
             if not abs(x[a]) <= bound[a]:
                 return i + 1
-        X[i + 1] = x
-        dX[i + 1] = S
-        if not restart:
-            _slope(code, numbers, splines, term_of, direction, theta, free, x, u_nodes[i + 1], S,
-                   stack, slopes, phi, dphi, J, F[i + 1], dF[i + 1])  # fmt: skip
-    if restart and n_samples > 1:
-        x[:] = starts[n_samples - 1]
-        _slope(code, numbers, splines, term_of, direction, theta, free, x, u_nodes[n_samples - 1],
-               S_start, stack, slopes, phi, dphi, J, F[n_samples - 1],
-               dF[n_samples - 1])  # fmt: skip
+        if restart:
+            for a in range(n):
+                X[i + 1, a] = x[a]
+                for p in range(width):
+                    dX[i + 1, a, p] = S[a, p]
     return n_samples

@@ -47,68 +47,149 @@ class Start:
 
 
 @njit(cache=True, error_model="numpy")
+def _move(h: float, length: int, dofs: int, q: float, F: Array, Q: Array) -> None:
+    """Transition and its noise over a step, of chains of integrators driven by white noise."""
+    n = F.shape[0]
+    for a in range(n):
+        for b in range(n):
+            F[a, b] = 0.0
+            Q[a, b] = 0.0
+    for dof in range(dofs):
+        at = dof * length
+        for a in range(length):
+            fact = 1.0
+            for b in range(a, length):
+                if b > a:
+                    fact *= h / (b - a)
+                F[at + a, at + b] = fact
+            for b in range(length):
+                power = 2 * length - 1 - a - b
+                bottom = float(power)
+                for k in range(2, length - a):
+                    bottom *= k
+                for k in range(2, length - b):
+                    bottom *= k
+                Q[at + a, at + b] = q * h**power / bottom
+
+
+@njit(cache=True, error_model="numpy")
+def _update(x: Array, P: Array, row: Array, value: float, variance: float) -> tuple[float, float]:
+    """Measure ``row @ x``, in place; the innovation and its variance."""
+    n = x.shape[0]
+    Ph = np.empty(n)
+    s, v = variance, value
+    for a in range(n):
+        Ph[a] = 0.0
+        for b in range(n):
+            Ph[a] += P[a, b] * row[b]
+        v -= row[a] * x[a]
+    for a in range(n):
+        s += row[a] * Ph[a]
+    for a in range(n):
+        x[a] += Ph[a] * (v / s)
+        for b in range(n):
+            P[a, b] -= Ph[a] * Ph[b] / s
+    return v, s
+
+
+@njit(cache=True, error_model="numpy")
+def _gain(P: Array, F: Array, predicted: Array, G: Array) -> None:
+    """Smoother's gain ``G = P F^T predicted^-1`` by Cholesky of the scaled matrix."""
+    n = P.shape[0]
+    L, scale, b = np.zeros((n, n)), np.empty(n), np.empty(n)
+    for a in range(n):
+        scale[a] = np.sqrt(max(predicted[a, a], 1e-300))
+    for c in range(n):
+        for r in range(c, n):
+            value = predicted[r, c] / (scale[r] * scale[c]) + (1e-13 if r == c else 0.0)
+            for j in range(c):
+                value -= L[r, j] * L[c, j]
+            L[r, c] = np.sqrt(max(value, 1e-14)) if r == c else value / L[c, c]
+    for row in range(n):
+        for a in range(n):
+            b[a] = 0.0
+            for j in range(n):
+                b[a] += P[row, j] * F[a, j]
+            b[a] /= scale[a]
+            for j in range(a):
+                b[a] -= L[a, j] * b[j]
+            b[a] /= L[a, a]
+        for a in range(n - 1, -1, -1):
+            for j in range(a + 1, n):
+                b[a] -= L[j, a] * b[j]
+            b[a] /= L[a, a]
+        for a in range(n):
+            G[row, a] = b[a] / scale[a]
+
+
+@njit(cache=True, error_model="numpy")
 def _filter(
     steps: Array, H: Array, y: Array, R: Array, length: int, dofs: int, q: float, mean: Array,
     cov: Array, weak: Array, smooth: bool,
 ) -> tuple[Array, float, float, int]:  # fmt: skip
-    """Kalman filter and, if asked for, smoother: states, sum v^2/s, sum log s, count."""
+    """Kalman filter and, if asked for, smoother: states, sum v^2/s, sum log s, count.
+
+    Loops, because numba compiles seconds for every matrix product, slice and solve.
+    """
     N, C = y.shape
     n = length * dofs
     filtered, predicted = np.zeros((N, n)), np.zeros((N, n))
     P_f, P_p = np.zeros((N, n, n)), np.zeros((N, n, n))
     moves = np.zeros((N, n, n))
-    x, P = mean.copy(), cov.copy()
+    x, P = np.empty(n), np.empty((n, n))
+    Q, FP, G, unit = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.zeros(n)
     quadratic, logs, count = 0.0, 0.0, 0
+    for a in range(n):
+        x[a] = mean[a]
+        for b in range(n):
+            P[a, b] = cov[a, b]
     for i in range(N):
+        F = moves[i]
         if i > 0:
-            F, Q = np.zeros((n, n)), np.zeros((n, n))
-            h = steps[i - 1]
-            for dof in range(dofs):
-                at = dof * length
-                for a in range(length):
-                    fact = 1.0
-                    for b in range(a, length):
-                        if b > a:
-                            fact *= h / (b - a)
-                        F[at + a, at + b] = fact
-                    for b in range(length):
-                        power = 2 * length - 1 - a - b
-                        bottom = float(power)
-                        for k in range(2, length - a):
-                            bottom *= k
-                        for k in range(2, length - b):
-                            bottom *= k
-                        Q[at + a, at + b] = q * h**power / bottom
-            x = F @ x
-            P = F @ P @ F.T + Q
-            moves[i] = F
-        predicted[i], P_p[i] = x, P
+            _move(steps[i - 1], length, dofs, q, F, Q)
+            for a in range(n):
+                for b in range(n):
+                    predicted[i, a] += F[a, b] * x[b]
+                    FP[a, b] = 0.0
+                    for c in range(n):
+                        FP[a, b] += F[a, c] * P[c, b]
+            for a in range(n):
+                x[a] = predicted[i, a]
+                for b in range(n):
+                    P[a, b] = Q[a, b]
+                    for c in range(n):
+                        P[a, b] += FP[a, c] * F[b, c]
+        for a in range(n):
+            predicted[i, a] = x[a]
+            for b in range(n):
+                P_p[i, a, b] = P[a, b]
         for c in range(C):
             if np.isnan(y[i, c]):
                 continue
-            row = H[i, c]
-            Ph = P @ row
-            s = row @ Ph + R[c]
-            v = y[i, c] - row @ x
-            x = x + Ph * (v / s)
-            P = P - np.outer(Ph, Ph) / s
+            v, s = _update(x, P, H[i, c], y[i, c], R[c])
             quadratic += v * v / s
             logs += np.log(s)
             count += 1
         for k in range(n):
             if weak[k] < np.inf and i > 0:
-                Ph = P[:, k].copy()
-                s = Ph[k] + weak[k]
-                x = x - Ph * (x[k] / s)
-                P = P - np.outer(Ph, Ph) / s
-        P = 0.5 * (P + P.T)
-        filtered[i], P_f[i] = x, P
+                unit[k] = 1.0
+                _update(x, P, unit, 0.0, weak[k])
+                unit[k] = 0.0
+        for a in range(n):
+            filtered[i, a] = x[a]
+            for b in range(a + 1):
+                even = 0.5 * (P[a, b] + P[b, a])
+                P[a, b] = even
+                P[b, a] = even
+        for a in range(n):
+            for b in range(n):
+                P_f[i, a, b] = P[a, b]
     if smooth:
         for i in range(N - 2, -1, -1):
-            scale = np.sqrt(np.maximum(np.diag(P_p[i + 1]), 1e-300))
-            scaled = P_p[i + 1] / np.outer(scale, scale) + 1e-13 * np.eye(n)
-            gain = np.linalg.solve(scaled, ((moves[i + 1] @ P_f[i]).T / scale).T).T / scale
-            filtered[i] = filtered[i] + gain @ (filtered[i + 1] - predicted[i + 1])
+            _gain(P_f[i], moves[i + 1], P_p[i + 1], G)
+            for a in range(n):
+                for b in range(n):
+                    filtered[i, a] += G[a, b] * (filtered[i + 1, b] - predicted[i + 1, b])
     return filtered, quadratic, logs, count
 
 
