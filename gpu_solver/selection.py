@@ -26,6 +26,7 @@ METHODS: Mapping[str, str] = {
     "sweep": "compiled sequential block Cholesky on the CPU, with refinement",
     "lapack": "LAPACK's banded Cholesky on the CPU, with refinement",
     "qr": "orthogonal factorisation of A on the CPU, for ill-conditioned problems; about 4x slower",
+    "cuda": "Triton kernels on a CUDA device, from the same steps as 'fused'; needs Triton",
     "cyclic_reduction": "torch operations on any device, differentiable any number of times",
     "mnn_dense": "the original MNN: slack variable, central differences, dense Cholesky, O(T^3)",
     "mnn_conjugate_gradient": "the original MNN solved by conjugate gradients",
@@ -95,10 +96,7 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
     """
     n = problem.n_variables * (problem.order + 1)
     if problem.is_torch and problem.c.device.type != "cpu":
-        return BackendChoice(
-            "cyclic_reduction",
-            f"the tensors are on {problem.c.device}, where only torch operations run",
-        )
+        return _choose_on_device(problem)
     times = int(np.prod(problem.batch_shape, dtype=np.int64)) * problem.n_steps
     if n <= FUSED_BLOCK and times >= FUSED_TIMES:
         return BackendChoice(
@@ -113,6 +111,38 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
         )
     return BackendChoice(
         "sweep", f"blocks of {n} unknowns a step on the CPU suit compiled sequential Cholesky"
+    )
+
+
+def _choose_on_device(problem: LinearODEProblem) -> BackendChoice:
+    device = problem.c.device
+    if device.type != "cuda":
+        return BackendChoice(
+            "cyclic_reduction", f"the tensors are on {device}, where only torch operations run"
+        )
+    from gpu_solver.cuda.compiled import has_triton
+    from gpu_solver.cuda.limits import is_decoupled, reason_against
+    from gpu_solver.fused.sweeps import Sizes
+
+    if not has_triton():
+        return BackendChoice(
+            "cyclic_reduction",
+            f"the tensors are on {device} and Triton, which 'cuda' needs, is not installed: torch "
+            "operations, which are slower",
+        )
+    sizes = Sizes(problem.n_variables, problem.order, problem.n_equations)
+    decoupled = is_decoupled(problem.c)
+    against = reason_against(sizes, decoupled)
+    if against:
+        return BackendChoice(
+            "cyclic_reduction", f"the tensors are on {device} but 'cuda' does not fit: {against}"
+        )
+    unknowns = sizes.order + 1 if decoupled else sizes.n
+    apart = f", {sizes.variables} decoupled variables apart" if decoupled else ""
+    return BackendChoice(
+        "cuda",
+        f"the tensors are on {device} and blocks of {unknowns} unknowns a step suit generated "
+        f"kernels{apart}",
     )
 
 
@@ -131,8 +161,8 @@ def solve(
         One or a batch; if it holds tensors the answer is differentiable in c, d, u and s.
     method : str, default "auto"
         A key of ``METHODS``, or "auto": what `select_backend` says, followed by "qr" if that loses
-        digits. "cyclic_reduction" runs anywhere and differentiates any number of times; the others
-        run on the CPU and differentiate once.
+        digits. "cyclic_reduction" runs anywhere and differentiates any number of times; "cuda" runs
+        where the tensors are, the others on the CPU, and they differentiate once.
     on_failure : {"raise", "status"}
         What to do about problems without an answer: raise `SolverError`, or return NaN for them
         and say so in ``status``.
@@ -149,7 +179,8 @@ def solve(
     TypeError
         If problem is not a `LinearODEProblem`, or the method does not know an option.
     ValueError
-        If method or on_failure is unknown.
+        If method or on_failure is unknown, or the method cannot solve this problem: "cuda" takes
+        tensors on a CUDA device, "cuda" and "fused" blocks that are small enough to unroll.
     SolverError
         If a problem has no answer and ``on_failure="raise"``.
 
@@ -181,6 +212,8 @@ def solve(
     factor: ODEOperator
     if choice.name == "cyclic_reduction":
         y, status = _solve_by_cyclic_reduction(problem)
+    elif choice.name == "cuda":
+        y, status, choice = _solve_on_device(problem, choice, method == "auto")
     elif choice.name == "fused":
         y, status, choice = _solve_fused(problem, choice, method == "auto")
     else:
@@ -238,6 +271,27 @@ def _solve_fused(
         from gpu_solver.fused.autograd import attach_fused_gradient
 
         y = attach_fused_gradient(problem, solver, y)
+    return y, status, choice
+
+
+def _solve_on_device(
+    problem: LinearODEProblem, choice: BackendChoice, orthogonal: bool
+) -> tuple[Any, NDArray[np.int64], BackendChoice]:
+    if not problem.is_torch:
+        raise ValueError(
+            "method 'cuda' needs tensors on a CUDA device, got numpy arrays; pass "
+            "torch.as_tensor(..., device='cuda'), or let 'auto' choose."
+        )
+    from gpu_solver.cuda.limits import is_decoupled
+    from gpu_solver.cuda.solver import check_device, solve_on_device
+
+    check_device(problem.c.device)
+    y, status, lost = solve_on_device(problem, is_decoupled(problem.c), orthogonal)
+    if lost and lost == status.size:
+        choice = BackendChoice("qr", "cuda lost digits: this problem needs A itself, on the CPU")
+    elif lost:
+        reason = f"{lost} of {status.size} problems lost digits and were solved by QR on the CPU"
+        choice = BackendChoice("cuda", f"{choice.reason}; {reason}")
     return y, status, choice
 
 
