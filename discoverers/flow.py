@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .constraints import Rules
 from .libraries import BoundLibrary
+
+if TYPE_CHECKING:
+    from .shooting import InputSignal
 
 __all__ = ["Flow", "Record"]
 
@@ -26,13 +30,44 @@ class Record:
     x, precision : ndarray of shape (n, V)
         Data and their inverse variances, 0 where nothing was measured.
     u : ndarray of shape (n, m)
-        Inputs at the nodes, linear between them.
+        Inputs at the nodes.
+    t : ndarray of shape (n,) or None
+        Times of the nodes; needed with `signal`.
+    signal : InputSignal or None
+        Inputs between the nodes; None takes straight lines.
     """
 
     steps: Array
     x: Array
     precision: Array
     u: Array
+    t: Array | None = None
+    signal: InputSignal | None = None
+    _stages: dict[int, Array] = field(default_factory=dict, repr=False)
+
+    def between(self, part: int, count: int) -> tuple[Array, Array, Array]:
+        """Inputs at start, middle and end of one of the substeps of every interval, (n - 1, m)."""
+        if self.signal is None or self.t is None:
+            low, high = self.u[:-1], self.u[1:]
+            weights = (part / count, (part + 0.5) / count, (part + 1.0) / count)
+            a, b, c = (low + weight * (high - low) for weight in weights)
+            return a, b, c
+        if count not in self._stages:
+            self._stages[count] = self.signal.stages(self.t, count)
+        at = self._stages[count]
+        return at[:, 2 * part], at[:, 2 * part + 1], at[:, 2 * part + 2]
+
+    def rows(self, chosen: slice) -> Record:
+        """Some neighbouring nodes."""
+        steps = slice(chosen.start, chosen.stop - 1)
+        return Record(
+            self.steps[steps],
+            self.x[chosen],
+            self.precision[chosen],
+            self.u[chosen],
+            None if self.t is None else self.t[chosen],
+            self.signal,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +100,13 @@ class Flow:
         h = (record.steps / count)[:, None]
         out = y[:-1]
         for part in range(count):
-            a, b, c = self._inputs(record, part, count)
+            a, b, c = record.between(part, count)
             k1 = self._rate(coef, out, a)
             k2 = self._rate(coef, out + 0.5 * h * k1, b)
             k3 = self._rate(coef, out + 0.5 * h * k2, b)
             k4 = self._rate(coef, out + h * k3, c)
             out = out + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
         return out
-
-    def _inputs(self, record: Record, part: int, count: int) -> tuple[Array, Array, Array]:
-        low, high = record.u[:-1], record.u[1:]
-        weights = (part / count, (part + 0.5) / count, (part + 1.0) / count)
-        a, b, c = (low + weight * (high - low) for weight in weights)
-        return a, b, c
 
     def sensitive_ends(
         self, coef: Array, y: Array, record: Record, columns: NDArray[np.intp], count: int
@@ -109,7 +138,7 @@ class Flow:
             return theta[..., active] @ coef[:, active].T, rate
 
         for part in range(count):
-            a, b, c = self._inputs(record, part, count)
+            a, b, c = record.between(part, count)
             k1, d1 = slope(state, by_all, a)
             k2, d2 = slope(state + 0.5 * h * k1, by_all + 0.5 * wide * d1, b)
             k3, d3 = slope(state + 0.5 * h * k2, by_all + 0.5 * wide * d2, b)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
 from .coercion import check_finite, to_float, to_matrix
-from .runs import Interpolation
+from .runs import Interpolation, evaluate_input
+from .trajectories import Trajectories, Trajectory
 
-__all__ = ["SampledInput", "interpolated_input"]
+if TYPE_CHECKING:
+    from .shooting import InputSignal
+
+__all__ = [
+    "SampledInput",
+    "engine_interpolation",
+    "input_between_samples",
+    "integrate_between_samples",
+    "interpolated_input",
+    "with_interpolation",
+]
+
+# Evaluates terms (n, K) at states (n, V) and inputs (n, m).
+Terms = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,3 +102,68 @@ def interpolated_input(
         raise ValueError(f"u has {len(matrix)} row(s) but t has {len(knots)}. Pass one per time.")
     distinct, first = np.unique(knots, return_index=True)
     return SampledInput(distinct, matrix[first], interpolation)
+
+
+def with_interpolation(trajectories: Trajectories, interpolation: Interpolation) -> Trajectories:
+    """The same runs with inputs that run between samples as the user says."""
+    runs = tuple(replace(run, interpolation=interpolation) for run in trajectories)
+    return replace(trajectories, runs=runs)
+
+
+def engine_interpolation(
+    run: Trajectory,
+) -> Literal["linear", "hold"] | Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """What `discoverers.shooting.Record.make` is told of a run's inputs between samples."""
+    signal = run.signal
+    if signal is not None:
+        return lambda times: evaluate_input(signal, times)
+    if run.interpolation == "cubic":
+        # The spline is made once, for blocks and substeps alike.
+        return SampledInput(run.t, run.u, "cubic")
+    return run.interpolation
+
+
+def input_between_samples(run: Trajectory) -> InputSignal | None:
+    """A run's inputs as the engine reads them; None where straight lines between nodes are right.
+
+    A function that the user passed is used as it is.
+    """
+    from .shooting import InputSignal
+
+    how = engine_interpolation(run)
+    if not run.u.shape[1] or how == "linear":
+        return None
+    return InputSignal(run.t, run.u, how)
+
+
+def integrate_between_samples(
+    run: Trajectory,
+    signal: InputSignal,
+    states: NDArray[np.float64],
+    slopes: NDArray[np.float64],
+    terms: Terms,
+) -> NDArray[np.float64]:
+    """Integrals (n, K) of candidate terms from the first sample on, by Simpson's rule.
+
+    Every interval sees the input as it is inside of it: no step of the input is smoothed away.
+
+    Parameters
+    ----------
+    run : Trajectory
+    signal : InputSignal
+        From `input_between_samples`.
+    states, slopes : ndarray of shape (n, V)
+        Denoised states and their derivatives in the user's unit of time; cubic in between.
+    terms : callable
+        Candidate terms (n, K) at states (n, V) and inputs (n, m).
+    """
+    h = np.diff(run.t)[:, None]
+    inputs = signal.stages(run.t, 1)
+    middle = 0.5 * (states[1:] + states[:-1]) + h / 8.0 * (slopes[:-1] - slopes[1:])
+    parts = (
+        terms(states[:-1], inputs[:, 0])
+        + 4.0 * terms(middle, inputs[:, 1])
+        + terms(states[1:], inputs[:, 2])
+    )
+    areas = h / 6.0 * parts
+    return np.concatenate([np.zeros((1, areas.shape[1])), np.cumsum(areas, axis=0)])

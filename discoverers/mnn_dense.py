@@ -200,6 +200,9 @@ class MNNDenseBaseline(BaseDiscoverer):
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
         integral = MNNIntegral(self.solver, self.segment, self.tolerance, self.max_iter)
+        # The original reads inputs at the samples only.
+        runs = tuple(replace(run, signal=None) for run in trajectories)
+        trajectories = replace(trajectories, runs=runs)
         selection = select_terms(
             trajectories,
             denoise(trajectories, known_noise(self.noise_std, trajectories.n_states)),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .constraints import Rules
+from .inputs import input_between_samples
 from .joint import LINK_LEVELS, JointFit, JointProblem, Record
 from .selection import Selection
 from .sparse import NormalEquations, search_subsets
@@ -348,6 +349,7 @@ def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Arr
     records, states = [], []
     for i, run in enumerate(selection.trajectories):
         pieces = np.array_split(np.arange(len(run.t)), -(-len(run.t) // length))
+        signal = input_between_samples(run)
         for rows in pieces:
             records.append(
                 Record(
@@ -355,6 +357,8 @@ def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Arr
                     x=denoised.data[i][rows],
                     precision=np.where(denoised.inferred, 0.0, denoised.precision[i][rows]),
                     u=run.u[rows],
+                    t=run.t[rows],
+                    signal=signal,
                 )
             )
             states.append(selection.states[i][rows])
@@ -388,15 +392,7 @@ def _blocks(
     for index in picked:
         i, first = starts[index]
         rows = slice(first, first + BLOCK)
-        record = problem.records[i]
-        records.append(
-            Record(
-                record.steps[first : first + BLOCK - 1],
-                record.x[rows],
-                record.precision[rows],
-                record.u[rows],
-            )
-        )
+        records.append(problem.records[i].rows(rows))
         chosen.append(states[i][rows])
     return replace(problem, records=tuple(records)), tuple(chosen)
 

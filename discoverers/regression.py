@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .constraints import Rules
 from .denoising import Denoised
+from .inputs import input_between_samples, integrate_between_samples
 from .integration import Integral, integrate_stretches
 from .libraries import BoundLibrary
 from .sparse import GradedCriterion, NormalEquations, SubsetSearch, search_subsets
@@ -193,12 +194,26 @@ def build_regression(
 ) -> Regression:
     """Evaluate and integrate the candidate terms ``kept`` at the denoised states."""
     features, integrals, windows, elapsed = [], [], [], []
-    for run, states, steps in zip(trajectories, denoised.states, denoised.steps, strict=True):
+    for run, states, slopes, steps in zip(
+        trajectories, denoised.states, denoised.slopes, denoised.steps, strict=True
+    ):
         theta = library.evaluate(states, run.u)[:, kept]
         stretches = integral.segments(len(theta))
-        integrated = integrate_stretches(integral, stretches, steps, theta)
+        signal = input_between_samples(run)
+        if signal is None:
+            integrated = denoised.time_scale * integrate_stretches(
+                integral, stretches, steps, theta
+            )
+        else:
+            integrated = integrate_between_samples(
+                run,
+                signal,
+                states,
+                slopes / denoised.time_scale,
+                lambda X, u: library.evaluate(X, u)[:, kept],
+            )
         features.append(theta)
-        integrals.append(denoised.time_scale * integrated)
+        integrals.append(integrated)
         windows.append(split_windows(stretches, window))
         elapsed.append(np.concatenate([[0.0], np.cumsum(steps)]))
     return Regression(tuple(features), tuple(integrals), tuple(windows), tuple(elapsed))

@@ -19,6 +19,7 @@ from .constraints import Constraint, Rules, bind_rules
 from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning, IdentifiabilityWarning
+from .inputs import with_interpolation
 from .integration import MechanisticIntegral
 from .libraries import AutoLibrary, BoundLibrary, Library, resolve_library
 from .mechanistic import SGDEngine
@@ -31,6 +32,7 @@ from .reporting import (
     warn_of_misfit,
     warn_of_outliers,
 )
+from .runs import Interpolation
 from .second_order import kinematics, with_smoothed_velocities, with_velocities
 from .selection import select_terms
 from .trajectories import Trajectories
@@ -64,6 +66,13 @@ class SMNNDiscoverer(BaseDiscoverer):
     order : {1, 2}, default=1
         Order of the equations. With 2 the measured states are positions, the equations read
         ``x'' = f(x, x', u)``, and candidate terms hold velocities, named ``x'``, too.
+    input_interpolation : {"linear", "cubic", "hold"}, default="linear"
+        How inputs run between samples, in the fit and in every simulation after it: straight
+        lines, a cubic spline, or the last sample (digital control, switches). The right one
+        matters: at 16 samples a cycle of a smooth force and 1 % noise straight lines bias its
+        coefficient by two percent, the spline by a tenth of one, and of a force that is switched
+        every 5 samples only "hold" finds the law. A function passed as `u` is used as it is; one
+        that jumps is better sampled and held.
     engine : {"closed_form", "sgd"} or SGDEngine, default="closed_form"
         How coefficients are found. "sgd" is the paper's neural route, ``SGDEngine()`` of
         `discoverers.mechanistic`: gradient descent through the mechanistic solver, for right-hand
@@ -145,6 +154,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "constraints": [list, tuple],
         "order": [Options(int, {1, 2})],
+        "input_interpolation": [StrOptions({"linear", "cubic", "hold"})],
         "engine": [StrOptions({"closed_form", "sgd"}), SGDEngine],
         "outliers": [StrOptions({"drop", "keep"})],
     }
@@ -159,6 +169,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         noise_std: float | ArrayLike | None = None,
         constraints: Sequence[Constraint] = (),
         order: int = 1,
+        input_interpolation: Interpolation = "linear",
         engine: str | SGDEngine = "closed_form",
         outliers: str = "drop",
         time_unit: str = "s",
@@ -172,6 +183,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         self.noise_std = noise_std
         self.constraints = constraints
         self.order = order
+        self.input_interpolation = input_interpolation
         self.engine = engine
         self.outliers = outliers
         self.time_unit = time_unit
@@ -185,6 +197,7 @@ class SMNNDiscoverer(BaseDiscoverer):
                 "library='auto' works with order=1 and without constraints so far; name the terms, "
                 "as in library='poly3+fourier', to use them."
             )
+        trajectories = with_interpolation(trajectories, self.input_interpolation)
         noise_std = known_noise(self.noise_std, trajectories.n_states)
         denoised = denoise(trajectories, noise_std, keep_outliers=self.outliers == "keep")
         outliers = outliers_frame(trajectories, denoised)
@@ -202,7 +215,11 @@ class SMNNDiscoverer(BaseDiscoverer):
             found = self._descend(engine, library, trajectories, denoised, bound, rules)
         else:
             found = self._solve(library, trajectories, denoised, bound, rules)
-        found = replace(found, extras={**found.extras, "outliers_": outliers})
+        found = replace(
+            found,
+            extras={**found.extras, "outliers_": outliers},
+            interpolation=self.input_interpolation,
+        )
         warn_of_misfit(found, trajectories)
         if not found.extras["identifiable_"]:
             others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .coercion import TIME_UNITS, Clock, check_finite, is_runs
-from .runs import Form, InputFunction, RawRun, Runs, read_runs, run_label
+from .runs import Form, InputFunction, Interpolation, RawRun, Runs, read_runs, run_label
 
 __all__ = ["TIME_UNITS", "Clock", "Trajectories", "Trajectory", "as_trajectories"]
 
@@ -39,6 +39,8 @@ class Trajectory:
         Initial state that the user knows (`fit(..., x0=)`), NaN where it is not given.
     signal : callable or None
         Inputs as a function of time, if the user passed one.
+    interpolation : {"linear", "cubic", "hold"}
+        How inputs run between samples where they are no function.
     """
 
     t: NDArray[np.float64]
@@ -47,6 +49,7 @@ class Trajectory:
     weight: NDArray[np.float64]
     x0: NDArray[np.float64]
     signal: InputFunction | None = None
+    interpolation: Interpolation = "linear"
 
     @property
     def measured(self) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from discoverers.denoising import Denoised
+from discoverers.inputs import engine_interpolation
 from discoverers.integration import MechanisticIntegral
 from discoverers.libraries import AutoLibrary, BoundLibrary, Variables
 from discoverers.regression import allow_for_truncation
@@ -188,7 +189,10 @@ def _segments(trajectories: Trajectories, denoised: Denoised, system: System) ->
         first, total = 0, len(run.t)
         while total - first > SHORTEST:
             record = Record.make(
-                run.t[first:], run.X[first:], run.u[first:], interpolation="linear"
+                run.t[first:],
+                run.X[first:],
+                run.u[first:],
+                interpolation=engine_interpolation(run),
             )
             path = integrate(
                 model,

@@ -10,6 +10,7 @@ import sympy
 from numpy.typing import NDArray
 
 from discoverers.denoising import Denoised
+from discoverers.inputs import engine_interpolation
 from discoverers.shooting import Calibration, Observation, Record, calibrate
 from discoverers.sparse.criterion import deviance
 from discoverers.trajectories import Trajectories
@@ -82,7 +83,7 @@ class Judge:
                 run.t,
                 np.where(mask, np.nan, run.X),
                 run.u,
-                interpolation="linear",
+                interpolation=engine_interpolation(run),
                 weight=run.weight,
             )
             for run, mask in zip(trajectories, denoised.outliers, strict=True)
