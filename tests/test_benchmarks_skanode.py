@@ -205,6 +205,16 @@ def test_structure_is_judged_in_the_estimators_own_names_and_order():
     assert judging.structure(short, bouc_wen())["exact"] is False
 
 
+def test_the_rate_of_a_hidden_state_is_judged_on_its_own():
+    states, rate = ["x", "v", "z"], "v - 0.4*v*Abs(z) - 0.6*Abs(v)*z"
+    undamped = stand_in(["v", "-x - z + u", rate], states, ["u"])
+    found = judging.structure(undamped, bouc_wen())
+    assert found["missing"] == ["v"]
+    assert (found["exact"], found["rate_exact"]) == (False, True)
+    other = stand_in(["v", "-x - 0.1*v - z + u", rate + " + z"], states, ["u"])
+    assert judging.structure(other, bouc_wen())["rate_exact"] is False
+
+
 def test_coefficients_come_with_their_truth():
     system = duffing_forced()
     record = observe(system, noise=0.01, seed=0).training()

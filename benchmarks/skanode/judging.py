@@ -69,6 +69,8 @@ def truth_in(model: Any, system: ForcedSystem) -> Equations:
 def structure(model: Any, system: ForcedSystem) -> dict[str, Any]:
     """Compare terms: whether all are right, and which are missing or too many.
 
+    Of hidden states also whether the terms of their rates are right.
+
     Parameters
     ----------
     model : SKANODERegressor
@@ -83,11 +85,17 @@ def structure(model: Any, system: ForcedSystem) -> dict[str, Any]:
     def listed(groups: Any) -> list[str]:
         return [str(term) for group in groups for term in group]
 
-    return {
+    found: dict[str, Any] = {
         "exact": bool(compared.exact),
         "extra": listed(compared.false_positive),
         "missing": listed(compared.false_negative),
     }
+    if system.hidden_names:
+        rates = places(model, system)[2 * system.n_dof :]
+        found["rate_exact"] = not any(
+            compared.false_positive[k] or compared.false_negative[k] for k in rates
+        )
+    return found
 
 
 def errors(model: Any, record: ForcedRecord, run: int = 0) -> dict[str, float]:

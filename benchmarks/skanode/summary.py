@@ -43,6 +43,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     line: dict[str, Any] = {key: rows[0][key] for key in _KEYS if key in rows[0]}
     line["fits"] = len(rows)
     line["exact"] = sum(bool(row["exact"]) for row in done)
+    line["rate_exact"] = sum(bool(row.get("rate_exact")) for row in done)
     line["not_converged"] = len(rows) - sum(bool(row["converged"]) for row in done)
     line["hidden"] = sum(bool(row.get("hidden")) for row in done)
     line["warned"] = sum(bool(row["warnings"]) for row in done)
