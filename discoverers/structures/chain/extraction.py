@@ -50,6 +50,12 @@ DEFAULT_MAX_TERMS = 8
 
 SWITCH_SUBSTEPS = 8
 
+ITERATIONS = 15
+"""Of a candidate's calibration."""
+
+LEADERS = 6
+"""Of so many best candidates none may be judged before its calibration has settled."""
+
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
 
@@ -76,6 +82,7 @@ class Extraction:
     substeps: int | None = None
     pool: dict[Support, Candidate] = field(default_factory=dict)
     learnt_on: tuple[Record, ...] = ()
+    settled: set[Support] = field(default_factory=set)
 
     @property
     def max_terms(self) -> int:
@@ -90,7 +97,9 @@ class Extraction:
         scored = [pair for pair in scored if np.isfinite(pair[0])]
         return [one for _, one in sorted(scored, key=lambda pair: pair[0])]
 
-    def try_support(self, support: Support, coef: Array, x0: Array) -> Candidate:
+    def try_support(
+        self, support: Support, coef: Array, x0: Array, *, finely: bool = False
+    ) -> Candidate:
         """Calibrate the laws of a support from a start; kept if better than before."""
         dictionary = self.dictionary
         columns = [dictionary.columns[k] for k in support]
@@ -98,15 +107,30 @@ class Extraction:
         skip = model.n_columns - len(columns)
         theta = np.concatenate([np.ones(skip), coef])
         steps = self.substeps_of(support)
-        best = self._calibrate(model, theta, x0, None, steps)
+        iterations = ITERATIONS
+        if finely:
+            iterations *= 3
+            if self.dictionary.switching[list(support)].any():
+                steps = 4 * (steps or SWITCH_SUBSTEPS)
+        best = self._calibrate(model, theta, x0, None, steps, iterations)
         if best.cost > 2.0 * float(self.judge.n_observed.sum()):
-            again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps)
+            again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps, iterations)
             best = again if again.cost < best.cost else best
         found = self._candidate(support, model, best)
         held = self.pool.get(support)
         if held is None or self.judge.score(found) < self.judge.score(held):
             self.pool[support] = found
         return self.pool[support]
+
+    def settle(self) -> None:
+        """Go on with the leaders that did not converge.
+
+        Coarse steps over steep layers make the cost rugged: a calibration gets stuck in it.
+        """
+        for one in self.ranked[:LEADERS]:
+            if not one.converged and one.support not in self.settled:
+                self.settled.add(one.support)
+                self.try_support(one.support, one.coef, one.x0, finely=True)
 
     def adopt(self, support: Support, model: StateSpaceModel, fit: Calibration) -> None:
         """Keep a law that was calibrated elsewhere, if it got through."""
@@ -126,10 +150,12 @@ class Extraction:
         x0: Array,
         windows: int | None,
         steps: int | None,
+        iterations: int,
     ) -> Calibration:
         return calibrate(
             model, theta, x0, self.task.records, self.observation, self.noise_std,
-            free_x0=self.task.free_x0, windows=windows, max_iterations=15, substeps=steps,
+            free_x0=self.task.free_x0, windows=windows, max_iterations=iterations,
+            substeps=steps,
         )  # fmt: skip
 
     def _candidate(self, support: Support, model: StateSpaceModel, best: Calibration) -> Candidate:
@@ -243,6 +269,7 @@ class Extraction:
         """Relinearise around the best candidate until it stays the best."""
         best: Candidate | None = None
         for _ in self.task.options.iterations("extraction", ROUNDS):
+            self.settle()
             ranked = self.ranked
             if not ranked or (best is not None and ranked[0].support == best.support):
                 break
