@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import sympy
 from numpy.typing import NDArray
 
 from .constraints import Constraint, Known
 from .denoising import Denoised
 from .equation_checks import derivative_names
+from .libraries import BoundLibrary, Term
 from .noise import RELATIVE_FLOOR
 from .trajectories import Trajectories
 
-__all__ = ["kinematics", "with_smoothed_velocities", "with_velocities"]
+__all__ = ["kinematics", "with_smoothed_velocities", "with_velocities", "with_velocity_terms"]
 
 Array = NDArray[np.float64]
 
@@ -45,6 +47,22 @@ def kinematics(state_names: tuple[str, ...]) -> list[Constraint]:
         Known(position, velocity, only=True)
         for position, velocity in zip(state_names[:half], state_names[half:], strict=True)
     ]
+
+
+def with_velocity_terms(library: BoundLibrary) -> BoundLibrary:
+    """The library with every velocity as a term: ``x' = v`` needs it, also where laws may not."""
+    velocities = library.state_names[len(library.state_names) // 2 :]
+    present = {term.expr for term in library.terms}
+    missing = [name for name in velocities if sympy.Symbol(name) not in present]
+    if not missing:
+        return library
+    added = tuple(Term(sympy.Symbol(name), name, 1) for name in missing)
+    barred = np.zeros((len(library.state_names), len(added)), dtype=bool)
+    return replace(
+        library,
+        terms=(*library.terms, *added),
+        allowed=np.hstack([library.allowed, barred]),
+    )
 
 
 def with_smoothed_velocities(denoised: Denoised) -> Denoised:

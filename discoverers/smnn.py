@@ -33,7 +33,12 @@ from .reporting import (
     warn_of_outliers,
 )
 from .runs import Interpolation
-from .second_order import kinematics, with_smoothed_velocities, with_velocities
+from .second_order import (
+    kinematics,
+    with_smoothed_velocities,
+    with_velocities,
+    with_velocity_terms,
+)
 from .selection import select_terms
 from .trajectories import Trajectories
 
@@ -207,9 +212,10 @@ class SMNNDiscoverer(BaseDiscoverer):
             trajectories = with_velocities(trajectories)
             denoised = with_smoothed_velocities(denoised)
             constraints += kinematics(trajectories.state_names)
-        bound, rules = bind_rules(
-            constraints, library.bind(trajectories.state_names, trajectories.input_names)
-        )
+        bound = library.bind(trajectories.state_names, trajectories.input_names)
+        if self.order == 2:
+            bound = with_velocity_terms(bound)
+        bound, rules = bind_rules(constraints, bound)
         engine = SGDEngine() if self.engine == "sgd" else self.engine
         if isinstance(engine, SGDEngine):
             found = self._descend(engine, library, trajectories, denoised, bound, rules)
