@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ LONELY = 3.5
 LARGEST_SHARE = 0.2
 """More than this are no outliers but another law of noise, or a signal that is too coarse."""
 
+WORST = 0.1
+"""Suspects of a round are at least this share of the worst one."""
+
 NEIGHBOURHOOD = 31
 """Samples over which the typical residual is taken."""
 
@@ -32,6 +36,15 @@ LARGEST_RATIO = 6.0
 
 ROUNDS = 12
 FEWEST = 20
+
+END = 3
+"""Samples at either end of a run that are judged by extrapolation: the smoother follows them."""
+
+STRETCH = 60
+"""Samples from which an end is judged."""
+
+FAINT = 1e-9
+"""Weight, in units of the typical one, of a datum that is predicted but must have no say."""
 
 
 def find_outliers(
@@ -95,41 +108,74 @@ def _lonely(
     none = [np.zeros(len(part), dtype=bool) for part in weight]
     suspected, kept = none, list(weight)
     for _ in range(ROUNDS):
-        scores = _scores(x, kept, fit)
-        fresh = [_peaks(score) & (part[:, 0] > 0) for score, part in zip(scores, kept, strict=True)]
+        good = [(part[:, 0] > 0) & ~mask for part, mask in zip(weight, suspected, strict=True)]
+        residuals = _residuals(x, weight, fit, good)
+        sizes = _sizes(x, residuals)
+        scores = [np.nan_to_num(part) / size for part, size in zip(residuals, sizes, strict=True)]
+        fresh = _ends(steps, x, kept, good, sizes)
+        if not any(mask.any() for mask in fresh):
+            # A gross error makes its surroundings look wrong too: the worst go first.
+            limit = max(GROSS, WORST * max(float(np.abs(score).max()) for score in scores))
+            fresh = [_peaks(score, limit) & own for score, own in zip(scores, good, strict=True)]
         if not any(mask.any() for mask in fresh):
             break
         suspected = [one | other for one, other in zip(suspected, fresh, strict=True)]
         if sum(int(mask.sum()) for mask in suspected) > LARGEST_SHARE * measured:
             return none
         kept = [
-            np.where(mask[:, None], 0.0, part) for mask, part in zip(suspected, weight, strict=True)
+            np.where(mask[:, None], FAINT * part, part)
+            for mask, part in zip(suspected, weight, strict=True)
         ]
         (fit,) = smooth_channels(steps, x, kept)
     else:
         # It never ends where the signal itself is what stands out.
         return none
+    # What others made look wrong, before they were left out themselves, is good after all.
+    left_out = [
+        _left_out(*parts) for parts in zip(x, weight, kept, fit.values, fit.leverage, strict=True)
+    ]
+    confirmed = [
+        mask & (np.abs(error) > GROSS * size * spread)
+        for mask, (error, spread), size in zip(suspected, left_out, sizes, strict=True)
+    ]
     return [
-        _alone(mask, np.abs(score) > LONELY, own[:, 0] > 0, part[:, 0])
-        for mask, score, own, part in zip(suspected, scores, kept, x, strict=True)
+        _alone(mask, np.abs(score) > LONELY, own, part[:, 0])
+        for mask, score, own, part in zip(confirmed, scores, good, x, strict=True)
     ]
 
 
-def _scores(x: Sequence[Array], weight: Sequence[Array], fit: ChannelFit) -> list[Array]:
-    """Left-out residuals in robust standard deviations, 0 where nothing is measured."""
-    residuals = []
-    for part, own, values, leverage in zip(x, weight, fit.values, fit.leverage, strict=True):
-        seen = own[:, 0] > 0
+def _left_out(
+    x: Array, weight: Array, faint: Array, values: Array, leverage: Array
+) -> tuple[Array, Array]:
+    """Distance of data from what the others predict, and its standard deviation in unit noise."""
+    own, little = weight[:, 0], np.where(faint[:, 0] > 0, faint[:, 0], 1.0)
+    # However faint, where the smoother is free it follows: what was left out exactly is known.
+    left = np.maximum(1.0 - leverage, 1e-9)
+    spread = np.sqrt(1.0 + own / little * leverage / left)
+    return np.sqrt(own) * (x[:, 0] - values) / left, spread
+
+
+def _residuals(
+    x: Sequence[Array], weight: Sequence[Array], fit: ChannelFit, good: Sequence[Mask]
+) -> list[Array]:
+    """Residuals of equal variance, NaN where there is no good datum."""
+    found = []
+    for part, own, values, leverage, seen in zip(
+        x, weight, fit.values, fit.leverage, good, strict=True
+    ):
         left = np.sqrt(np.maximum(1.0 - leverage, 1e-9))
-        residual = np.sqrt(own[:, 0]) * (part[:, 0] - values) / left
-        residuals.append(np.where(seen, residual, np.nan))
-    sizes = np.abs(np.concatenate(residuals))
+        found.append(np.where(seen, np.sqrt(own[:, 0]) * (part[:, 0] - values) / left, np.nan))
+    return found
+
+
+def _sizes(x: Sequence[Array], residuals: Sequence[Array]) -> list[Array]:
+    """Robust standard deviation of the residuals around each sample."""
+    values = np.abs(np.concatenate(residuals))
     # Half of the residuals can be rounding alone; what then stands out is not gross.
     largest = max(float(np.abs(np.concatenate([part[:, 0] for part in x])).max()), 1e-300)
-    typical = max(float(np.median(sizes[~np.isnan(sizes)])), 1e-6 * largest)
+    typical = max(float(np.median(values[~np.isnan(values)])), 1e-6 * largest)
     return [
-        np.nan_to_num(residual)
-        / (1.4826 * np.clip(_local_size(residual), typical, LARGEST_RATIO * typical))
+        1.4826 * np.clip(_local_size(residual), typical, LARGEST_RATIO * typical)
         for residual in residuals
     ]
 
@@ -139,16 +185,87 @@ def _local_size(residual: Array) -> Array:
     seen = np.flatnonzero(~np.isnan(residual))
     out = np.zeros(len(residual))
     if len(seen):
-        out[seen] = median_filter(np.abs(residual[seen]), size=NEIGHBOURHOOD, mode="nearest")
+        out[seen] = median_filter(np.abs(residual[seen]), size=NEIGHBOURHOOD, mode="mirror")
     return out
 
 
-def _peaks(score: Array) -> Mask:
+@dataclass(frozen=True, eq=False)
+class _End:
+    """The first or last stretch of a run: which, and its good rows from the end inwards."""
+
+    run: int
+    rows: NDArray[np.intp]
+
+
+def _ends(
+    steps: Sequence[Array],
+    x: Sequence[Array],
+    weight: Sequence[Array],
+    good: Sequence[Mask],
+    sizes: Sequence[Array],
+) -> list[Mask]:
+    """Gross errors among the first and last data of each run, which their own fit hides.
+
+    The smoother follows whatever stands at an end, so each such datum is predicted from those
+    further in, the innermost first, and the smoothness is chosen without it. Several in a row to
+    the same side are a fast start of the signal.
+    """
+    found = [np.zeros(len(part), dtype=bool) for part in weight]
+    ends = [
+        _End(i, np.flatnonzero(own)[::way][:STRETCH])
+        for i, own in enumerate(good)
+        for way in (1, -1)
+    ]
+    scores = _extrapolated(steps, x, weight, sizes, ends, [END] * len(ends))
+    doubtful = [k for k, score in enumerate(scores) if np.abs(score).max() > LONELY]
+    if not doubtful:
+        return found
+    ends, scores = [ends[k] for k in doubtful], [scores[k] for k in doubtful]
+    for held in range(END - 1, 0, -1):
+        inner = _extrapolated(steps, x, weight, sizes, ends, [held] * len(ends))
+        for score, fresh in zip(scores, inner, strict=True):
+            score[:held] = fresh
+    for end, score in zip(ends, scores, strict=True):
+        off = np.abs(score) > GROSS
+        for side in (off & (score > 0), off & (score < 0)):
+            if side.sum() == 1:
+                found[end.run][end.rows[:END][side]] = True
+    return found
+
+
+def _extrapolated(
+    steps: Sequence[Array],
+    x: Sequence[Array],
+    weight: Sequence[Array],
+    sizes: Sequence[Array],
+    ends: Sequence[_End],
+    held: Sequence[int],
+) -> list[Array]:
+    """How far the outermost data are from what the others predict, in standard deviations."""
+    nodes = [np.arange(end.rows.min(), end.rows.max() + 1) for end in ends]
+    weights = [weight[end.run][own].copy() for end, own in zip(ends, nodes, strict=True)]
+    places = [end.rows[:count] - own[0] for end, own, count in zip(ends, nodes, held, strict=True)]
+    for part, outer in zip(weights, places, strict=True):
+        part[outer] *= FAINT
+    (fit,) = smooth_channels(
+        [steps[end.run][own[:-1]] for end, own in zip(ends, nodes, strict=True)],
+        [x[end.run][own] for end, own in zip(ends, nodes, strict=True)],
+        weights,
+    )
+    scores = []
+    for k, (end, own, outer) in enumerate(zip(ends, nodes, places, strict=True)):
+        data, full, size = x[end.run][own], weight[end.run][own], sizes[end.run][own]
+        error, spread = _left_out(data, full, weights[k], fit.values[k], fit.leverage[k])
+        scores.append((error / (size * spread))[outer])
+    return scores
+
+
+def _peaks(score: Array, limit: float) -> Mask:
     """Suspects: beyond the limit, and the largest among their neighbours."""
     size = np.abs(score)
     padded = np.pad(size, 2)
     around = np.max([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]], axis=0)
-    return np.asarray((size > GROSS) & (size >= around))
+    return np.asarray((size > limit) & (size >= around))
 
 
 def _alone(suspected: Mask, off: Mask, measured: Mask, x: Array) -> Mask:

@@ -45,6 +45,28 @@ def test_gross_errors_are_found(name):
     assert (found & ~bad).sum() <= 0.01 * bad.size
 
 
+@pytest.mark.parametrize("place", [0, 1, 2, -1])
+def test_gross_errors_at_the_ends_are_found(place):
+    found = expected = others = 0
+    for name in CLASSICS[:6]:
+        record = generate(getattr(datasets, name)(), 200, noise=0.02, seed=0)
+        X = record.X.copy()
+        X[place] += np.array([1.5, -3.0, 1.5])[: X.shape[1]] * record.clean.std(axis=0)
+        mask = found_in(record.t, X)
+        expected += X.shape[1]
+        found += int(mask[place].sum())
+        others += int(mask.sum() - mask[place].sum())
+    assert found >= 0.9 * expected
+    assert others <= 1
+
+
+def test_a_fast_start_of_several_samples_is_no_error():
+    t = np.linspace(0.0, 10.0, 200)
+    for seed in range(3):
+        noise = 0.01 * np.random.default_rng(seed).normal(size=200)
+        assert not found_in(t, (np.sin(t) + 2.0 * np.exp(-t / 0.1) + noise)[:, None]).any()
+
+
 @pytest.mark.parametrize("width", [0.04, 0.08, 0.2])
 def test_a_fast_event_of_a_few_samples_is_no_error(width):
     t = np.linspace(0.0, 10.0, 200)
