@@ -19,6 +19,7 @@ from gpu_solver.assembly import rows_of
 from gpu_solver.backends.cyclic_reduction import factorize_blocks, solve_blocks
 from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
+from gpu_solver.refinement import NOTICEABLE, WORRYING
 from gpu_solver.status import SolverStatus
 
 __all__ = ["attach_gradient", "once_differentiable", "solve_by_cyclic_reduction"]
@@ -105,6 +106,24 @@ def attach_gradient(
     return _Solve.apply(problem.c, problem.d, problem.u, problem.s, factor, d, u, y)
 
 
+def _relative_size(change: Any, y: Any) -> Any:
+    """Largest correction relative to the largest value of each problem's trajectory."""
+    moved, size = (part.abs().flatten(-3).amax(-1) for part in (change, y))
+    return torch.where(moved == 0, torch.zeros_like(moved), moved / size)
+
+
+def _codes_of(changes: list[Any], codes: Any) -> Any:
+    """Say whether corrections were noticeable, and whether they leave a worrying error."""
+    if not changes:
+        return codes
+    codes = torch.where(changes[0] > NOTICEABLE, int(SolverStatus.REFINED), codes)
+    last = changes[-1]
+    if len(changes) > 1:  # corrections shrink geometrically
+        ratio = (last / changes[-2]).clamp(max=1.0)
+        last = torch.where(last > 0, last * ratio, last)
+    return torch.where(last < WORRYING, codes, int(SolverStatus.ILL_CONDITIONED))
+
+
 def solve_by_cyclic_reduction(
     problem: LinearODEProblem, refinements: int = 2
 ) -> tuple[Any, NDArray[np.int64]]:
@@ -137,14 +156,19 @@ def solve_by_cyclic_reduction(
         return solve_blocks(levels, flat).reshape_as(beta)
 
     y = normal_solve(rows.right_hand_side(d, u))
+    scale = torch.exp(torch.log(rows.s.detach()).mean(-1))[..., None, None, None]
+    scale = scale ** torch.arange(rows.order + 1.0, dtype=scale.dtype, device=scale.device)
+    changes = []
     for _ in range(refinements):
         residual = rows.weigh(rows.residual(d, u, y))
-        y = y + normal_solve(rows.adjoint(residual))
+        correction = normal_solve(rows.adjoint(residual))
+        changes.append(_relative_size(correction.detach() * scale, y.detach() * scale))
+        y = y + correction
     shape = y.shape[:-3]
-    codes = torch.zeros(shape, dtype=torch.int64, device=y.device)
+    codes = _codes_of(changes, torch.zeros(shape, dtype=torch.int64, device=y.device))
     codes = torch.where(broken, int(SolverStatus.NOT_POSITIVE_DEFINITE), codes)
     codes = torch.where(
-        ~torch.isfinite(y).flatten(-3).all(-1) & (codes == 0),
+        ~torch.isfinite(y).flatten(-3).all(-1) & (codes < int(SolverStatus.NOT_POSITIVE_DEFINITE)),
         int(SolverStatus.NON_FINITE_INPUT),
         codes,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_solver.diagnosis import blame_input
 from gpu_solver.factorization import (
     FUSED_BLOCK,
     FUSED_TIMES,
@@ -212,6 +213,9 @@ def solve(
     factor: ODEOperator
     if choice.name == "cyclic_reduction":
         y, status = _solve_by_cyclic_reduction(problem)
+        if method == "auto" and lost_digits(status):
+            # Elsewhere than on the CPU; what is done again there differentiates once.
+            return _solve_again_by_qr(problem, choice.name, on_failure)
     elif choice.name == "cuda":
         y, status, choice = _solve_on_device(problem, choice, method == "auto")
     elif choice.name == "fused":
@@ -234,6 +238,7 @@ def solve(
             from gpu_solver.autograd import attach_gradient
 
             y = attach_gradient(problem, factor, d, u, y)
+    status = blame_input(problem, y, status)
     solution = Solution(
         _as_given(y, problem), status, choice.name, choice.reason, iterations, residual
     )
@@ -272,6 +277,11 @@ def _solve_fused(
 
         y = attach_fused_gradient(problem, solver, y)
     return y, status, choice
+
+
+def _solve_again_by_qr(problem: LinearODEProblem, name: str, on_failure: str) -> Solution:
+    reason = f"{name} lost digits: this problem needs A itself, on the CPU"
+    return replace(solve(problem, "qr", on_failure=on_failure), reason=reason)
 
 
 def _solve_on_device(

@@ -4,11 +4,13 @@ import torch
 
 from gpu_solver import (
     METHODS,
+    BackendChoice,
     LinearODEProblem,
     SolverError,
     SolverStatus,
     factorize,
     select_backend,
+    selection,
     solve,
 )
 
@@ -124,6 +126,41 @@ def test_auto_turns_to_orthogonal_factorisation_where_the_normal_matrix_fails(or
     op = factorize(problem.c, s, weight_smooth=problem.weight_smooth)
     assert op.factor.method == "qr"
     np.testing.assert_allclose(op.solve(parts[1], parts[2]), solution.y, atol=1e-12)
+
+
+def test_torch_operations_tell_lost_digits_and_auto_turns_to_qr_from_there_too(oracle, monkeypatch):
+    c, d, u, _ = oracle.validation_odes["third order"]
+    parts = np.reshape(c, (1, 1, 1, -1)), np.array([[d]]), np.reshape(u, (1, 1, -1))
+    for count, code in ((300, SolverStatus.REFINED), (9_999, SolverStatus.ILL_CONDITIONED)):
+        problem = LinearODEProblem.from_ode(*parts, np.full(count, 0.01))
+        assert solve(problem, "cyclic_reduction").status == code
+    elsewhere = BackendChoice("cyclic_reduction", "as on a device without other methods")
+    monkeypatch.setattr(selection, "select_backend", lambda _: elsewhere)
+    solution = solve(problem)
+    assert solution.method == "qr"
+    assert "cyclic_reduction lost digits" in solution.reason
+    assert solution.status <= SolverStatus.REFINED
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"cuda"}))
+def test_products_that_overflow_are_blamed_on_the_input(oracle, method):
+    c, d, u, s = oracle.random_problem(3, batch=(2,))
+    c[0] *= 1e200
+    options = {"max_iterations": 10**4} if "gradient" in method else {}
+    solution = solve(LinearODEProblem(c, d, u, s), method, on_failure="status", **options)
+    assert solution.status.tolist()[0] == SolverStatus.NON_FINITE_INPUT
+    assert not SolverStatus(int(solution.status[1])).failed
+    assert any("products overflow" in text for text in solution.advice)
+    assert np.isnan(solution.y[0]).all()
+
+
+def test_an_iteration_that_ends_in_nan_has_no_answer():
+    problem = LinearODEProblem(
+        np.ones((4, 1, 1, 3)), np.full((4, 1), 1e300), np.ones((1, 1, 1)), np.full(3, 0.5)
+    )
+    solution = solve(problem, "mnn_conjugate_gradient", on_failure="status")
+    assert np.isnan(solution.y).all()
+    assert solution.status == SolverStatus.NON_FINITE_INPUT
 
 
 def test_every_status_has_advice_and_only_two_have_no_answer():
