@@ -286,7 +286,10 @@ def factorize_problem(
         )
     with np.errstate(over="ignore", invalid="ignore"):
         system = BlockTridiagonal(*rows.normal_blocks())
-        factor = _factorize_by_qr(rows, system) if method == "qr" else system.factorize(method)
+        if method == "qr":
+            factor = _factorize_by_qr(rows, system)
+        else:  # "sweep" is block Cholesky in the form that is fastest for these sizes
+            factor = system.factorize("auto" if method == "sweep" else method)
     status = np.where(finite, factor.status, int(SolverStatus.NON_FINITE_INPUT))
     return LinearODEFactor(rows, status, factor), d, u
 

@@ -106,6 +106,8 @@ def raise_for_status(status: NDArray[np.int64], what: str = "solve") -> None:
     SolverError
         Naming the failed problems by their index in the batch, with the advice of the first.
     """
+    if status.size == 0 or status.max() < 3:  # the common case, at little cost
+        return
     failed = status >= int(SolverStatus.NOT_POSITIVE_DEFINITE)
     failed &= status <= int(SolverStatus.NON_FINITE_INPUT)
     if not np.any(failed):

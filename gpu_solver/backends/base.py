@@ -28,6 +28,8 @@ class BlockTridiagonalBackend(ABC):
     name: ClassVar[str]
     #: Whether `selected_inverse` is implemented.
     has_selected_inverse: ClassVar[bool] = False
+    #: Whether `factorize` finds out itself which problems are not finite.
+    checks_input: ClassVar[bool] = False
 
     @abstractmethod
     def factorize(
@@ -36,17 +38,19 @@ class BlockTridiagonalBackend(ABC):
         """Return the state and a `SolverStatus` code per problem.
 
         Problems that are not positive definite must get their status, must not change the numbers
-        of other problems, and must give no warning. Input is finite; problems that are not have
-        been replaced by the identity by the caller.
+        of other problems, and must give no warning. Input is finite, problems that are not having
+        been replaced by the identity, unless ``checks_input`` is set.
         """
 
     @abstractmethod
     def solve(
-        self, state: Any, which: NDArray[np.int64], rhs: NDArray[np.float64]
+        self, state: Any, which: NDArray[np.int64] | None, rhs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Solve for rhs (m, T, n, K), where right-hand side i belongs to problem ``which[i]``.
 
-        May overwrite rhs. Values of failed problems may be anything: the caller hides them.
+        None stands for one right-hand side a problem, in their order; else each problem has as
+        many. It must not write rhs. Values of failed problems may be anything: the caller hides
+        them.
         """
 
     @abstractmethod
@@ -56,5 +60,9 @@ class BlockTridiagonalBackend(ABC):
     def selected_inverse(self, state: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Blocks (t, t) and (t+1, t) of the inverse of M, shaped as M's own."""
         raise ValueError(
-            f"method {self.name!r} has no selected inverse; factorize with method='sweep'."
+            f"method {self.name!r} has no selected inverse; factorize with method='auto'."
         )
+
+    def variances(self, state: Any) -> NDArray[np.float64]:
+        """Diagonal of the inverse of M, (problems, T, n)."""
+        return np.einsum("ptii->pti", self.selected_inverse(state)[0]).copy()

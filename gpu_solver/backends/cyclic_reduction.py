@@ -125,11 +125,13 @@ class CyclicReductionBackend(BlockTridiagonalBackend):
         return levels, _flag_small_pivots(levels, diagonal, status)
 
     def solve(
-        self, state: list[_Level], which: NDArray[np.int64], rhs: NDArray[np.float64]
+        self, state: list[_Level], which: NDArray[np.int64] | None, rhs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Solve with the levels of the problems asked for."""
-        index = torch.tensor(which)
-        levels = [_Level(*(part[index] for part in level)) for level in state]
+        levels = state
+        if which is not None:
+            index = torch.tensor(which)
+            levels = [_Level(*(part[index] for part in level)) for level in state]
         return np.asarray(solve_blocks(levels, torch.tensor(rhs)).numpy())
 
     def log_determinant(self, state: list[_Level]) -> NDArray[np.float64]:

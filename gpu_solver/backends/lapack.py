@@ -41,17 +41,18 @@ class LapackBackend(BlockTridiagonalBackend):
     def solve(
         self,
         state: NDArray[np.float64],
-        which: NDArray[np.int64],
+        which: NDArray[np.int64] | None,
         rhs: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Back-substitute, right-hand side by right-hand side."""
         from scipy.linalg import cho_solve_banded
 
         steps, n, columns = rhs.shape[1:]
-        for p, factor in enumerate(which):
+        out = np.empty_like(rhs)
+        for p, factor in enumerate(range(len(rhs)) if which is None else which):
             flat = rhs[p].reshape(steps * n, columns)
-            rhs[p] = cho_solve_banded((state[factor], True), flat).reshape(steps, n, columns)
-        return rhs
+            out[p] = cho_solve_banded((state[factor], True), flat).reshape(steps, n, columns)
+        return out
 
     def log_determinant(self, state: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over the pivots."""

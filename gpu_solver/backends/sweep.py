@@ -1,4 +1,4 @@
-"""Sequential block Cholesky in compiled loops: the default on CPU."""
+"""Sequential block Cholesky in compiled loops: for small systems, and in support of others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gpu_solver.backends.base import BlockTridiagonalBackend, relative_pivot_floor
 from gpu_solver.status import SolverStatus
 
-__all__ = ["SweepBackend", "SweepState"]
+__all__ = ["SweepBackend", "SweepState", "mark_failures"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class SweepBackend(BlockTridiagonalBackend):
 
     name = "sweep"
     has_selected_inverse = True
+    checks_input = True
 
     def factorize(
         self, diagonal: NDArray[np.float64], lower: NDArray[np.float64]
@@ -37,22 +38,20 @@ class SweepBackend(BlockTridiagonalBackend):
         status = np.zeros(len(diagonal), dtype=np.int64)
         pivot_ratio = np.ones(len(diagonal))
         sweep_kernels.factorize(state.diagonal, state.lower, status, pivot_ratio)
-        floor = relative_pivot_floor(diagonal.shape[-1])
-        status[(status == 0) & (pivot_ratio < floor)] = SolverStatus.ILL_CONDITIONED
-        # A failed problem becomes the identity: later sweeps over it stay finite and silent.
-        failed = status == SolverStatus.NOT_POSITIVE_DEFINITE
-        state.diagonal[failed] = np.eye(diagonal.shape[-1])
-        state.lower[failed] = 0.0
+        if status.any() or pivot_ratio.min(initial=1.0) < relative_pivot_floor(diagonal.shape[-1]):
+            mark_failures(state, status, pivot_ratio, diagonal, lower)
         return state, status
 
     def solve(
-        self, state: SweepState, which: NDArray[np.int64], rhs: NDArray[np.float64]
+        self, state: SweepState, which: NDArray[np.int64] | None, rhs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Substitute forward and backward."""
         from gpu_solver.backends import sweep_kernels
 
-        sweep_kernels.solve(state.diagonal, state.lower, which, rhs)
-        return rhs
+        out = rhs.copy()
+        factors = np.arange(len(rhs)) if which is None else which
+        sweep_kernels.solve(state.diagonal, state.lower, factors, out)
+        return out
 
     def log_determinant(self, state: SweepState) -> NDArray[np.float64]:
         """Sum over the pivots."""
@@ -69,3 +68,22 @@ class SweepBackend(BlockTridiagonalBackend):
         lower = np.empty_like(state.lower)
         sweep_kernels.selected_inverse(state.diagonal, state.lower, diagonal, lower)
         return diagonal, lower
+
+
+def mark_failures(
+    state: SweepState,
+    status: NDArray[np.int64],
+    pivot_ratio: NDArray[np.float64],
+    diagonal: NDArray[np.float64],
+    lower: NDArray[np.float64],
+) -> None:
+    """Tell why problems broke down, or that they lost digits, and make their factors harmless."""
+    n = diagonal.shape[-1]
+    status[(status == 0) & (pivot_ratio < relative_pivot_floor(n))] = SolverStatus.ILL_CONDITIONED
+    failed = status == SolverStatus.NOT_POSITIVE_DEFINITE
+    for p in np.flatnonzero(failed):
+        if not (np.isfinite(diagonal[p]).all() and np.isfinite(lower[p]).all()):
+            status[p] = int(SolverStatus.NON_FINITE_INPUT)
+    # A failed problem becomes the identity: later sweeps over it stay finite and silent.
+    state.diagonal[failed] = np.eye(n)
+    state.lower[failed] = 0.0

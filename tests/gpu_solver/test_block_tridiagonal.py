@@ -8,7 +8,7 @@ from scipy.linalg import solveh_banded
 
 from gpu_solver import BlockTridiagonal, SolverError, SolverStatus
 
-METHODS = ["sweep", "lapack", "cyclic_reduction"]
+METHODS = ["auto", "segments", "sweep", "blocked", "lapack", "cyclic_reduction"]
 
 
 def dense(diagonal, lower):
@@ -179,7 +179,7 @@ def test_wrong_calls_are_refused_with_the_argument_named(oracle):
         factor.solve(np.zeros((5, 3)), refine=-1)
     with pytest.raises(ValueError, match="on_failure must be 'raise' or 'status', got 'ignore'"):
         factor.solve(np.zeros((5, 3)), on_failure="ignore")
-    with pytest.raises(ValueError, match=r"method must be 'sweep'.*got 'magic'"):
+    with pytest.raises(ValueError, match=r"method must be 'auto'.*got 'magic'"):
         system.factorize("magic")
     with pytest.raises(ValueError, match="'lapack' has no selected inverse"):
         system.factorize("lapack").selected_inverse()
