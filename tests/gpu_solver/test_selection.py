@@ -142,12 +142,11 @@ def test_torch_operations_tell_lost_digits_and_auto_turns_to_qr_from_there_too(o
     assert solution.status <= SolverStatus.REFINED
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"cuda"}))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"cuda", "mnn_conjugate_gradient"}))
 def test_products_that_overflow_are_blamed_on_the_input(oracle, method):
     c, d, u, s = oracle.random_problem(3, batch=(2,))
     c[0] *= 1e200
-    options = {"max_iterations": 10**4} if "gradient" in method else {}
-    solution = solve(LinearODEProblem(c, d, u, s), method, on_failure="status", **options)
+    solution = solve(LinearODEProblem(c, d, u, s), method, on_failure="status")
     assert solution.status.tolist()[0] == SolverStatus.NON_FINITE_INPUT
     assert not SolverStatus(int(solution.status[1])).failed
     assert any("products overflow" in text for text in solution.advice)
