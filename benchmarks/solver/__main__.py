@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", help="names of the candidates to time")
     parser.add_argument("--budget", type=float, help="seconds of rounds a case")
     parser.add_argument("--limit", type=float, help="skip candidates slower than this a pass")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to solve")
     return parser
 
 
@@ -107,6 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     quick = given.quick
     budget = given.budget if given.budget is not None else (0.5 if quick else 4.0)
     limit = given.limit if given.limit is not None else (5.0 if quick else 60.0)
+    if given.device == "cuda":
+        from benchmarks.solver.cuda import run_on_card
+
+        return run_on_card(given.cases, quick, budget, limit, given.out)
     results: dict[str, Any] = {"machine": _machine()}
     results["settings"] = {"quick": quick, "budget": budget, "limit": limit}
     machine = None
