@@ -272,7 +272,9 @@ class SMNNDiscoverer(BaseDiscoverer):
         if refined is None and not selection.explained:
             found = replace(found, converged=False)
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
-            grown = grow(trajectories, denoised, library, bound, found.coef, self.window)
+            grown = grow(
+                trajectories, denoised, library, bound, found.coef, self.window, self._iterations
+            )
             if grown is not None and grown.better:
                 found = report_growth(grown, found, trajectories, denoised)
         return found

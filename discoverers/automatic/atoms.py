@@ -26,9 +26,12 @@ PARAMETER = sympy.Symbol("p")
 FAMILIES = ("sin", "cos", "exp", "tanh", "abs", "rational", "hill", "log", "sqrt", "power")
 """Names by which a user may leave functions out."""
 
-GRID = 9
+GRID = 21
 LARGEST_EXPONENT = 12.0
 """Arguments of exponentials stay below this on the data."""
+
+STEEP = 0.5
+"""Logarithm of how many times rarer than squares and products cubes are, and so on upwards."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def _monomials(variables: Sequence[sympy.Symbol], degree: int, n_states: int) ->
     for d in range(degree + 1):
         count = comb(len(variables) + d, d) * max(n_states, 1) + 2
         for factors in combinations_with_replacement(variables, d):
-            yield Template(sympy.Mul(*factors), competitors=count)
+            steep = float(np.exp(STEEP * max(d - 2, 0)))
+            yield Template(sympy.Mul(*factors), competitors=count * steep)
 
 
 def _atom_count(n_states: int) -> float:
@@ -173,11 +177,11 @@ def _atoms(x: sympy.Symbol, values: Array, n_states: int) -> Iterator[tuple[str,
     yield from free("cos", waves, sympy.cos(p * x))
     if size < LARGEST_EXPONENT and span > 0.1:
         yield from plain("exp", sympy.exp(x), sympy.exp(-x))
-    rates = np.geomspace(0.5, 8.0, GRID // 2 + 1) / span
+    rates = np.geomspace(0.5, 8.0, 2 * GRID // 3) / span
     rates = rates[rates * size < LARGEST_EXPONENT]
     if len(rates):
         yield from free("exp", rates, sympy.exp(p * x), sympy.exp(-p * x))
-    yield from free("tanh", np.geomspace(0.7, 10.0, 5) / size, sympy.tanh(p * x))
+    yield from free("tanh", np.geomspace(0.7, 10.0, GRID // 2) / size, sympy.tanh(p * x))
     if low < 0.0 < high:
         yield from plain("abs", sympy.Abs(x))
     scales = size * np.geomspace(0.03, 8.0, GRID)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from discoverers.trajectories import Trajectories
 from .atoms import Template, templates_for
 from .judge import Judge
 from .proposals import Proposals, WeakForm
-from .search import Found, search
+from .search import Found, count, search
 from .systems import Candidate, System
 
 __all__ = ["Growth", "grow", "worth_growing"]
@@ -36,8 +36,6 @@ BLOCK = 200
 EXACT = 1e-4
 """Mean squared residual in units of the noise that clean data are taken to have at least."""
 
-MANY_STATES = 3
-MISFIT = 1.3
 SHORTEST = 20
 LARGEST_GROWTH = 100.0
 """A piece ends where a change of its start has grown so much."""
@@ -72,13 +70,10 @@ class Growth:
 def worth_growing(chi2: Array) -> bool:
     """Whether polynomials leave something to explain, shape (V,) in units of the noise.
 
-    Not where clean data are explained to a millionth of their size. With one or two states a
-    fit within the noise may still be a polynomial in the place of a simpler function, and is looked
-    at; with more there are thousands of terms, and only a misfit is reason to try them.
+    Not where clean data are explained to a millionth of their size. A fit within the noise may
+    still be a polynomial in the place of a simpler function, and is looked at.
     """
-    if np.all(chi2 < EXACT):
-        return False
-    return len(chi2) < MANY_STATES or bool(np.any(chi2 > MISFIT))
+    return not bool(np.all(chi2 < EXACT))
 
 
 def grow(
@@ -88,6 +83,7 @@ def grow(
     bound: BoundLibrary,
     coef: Array,
     window: int,
+    iterations: Callable[[str, int], Iterable[int]] = count,
 ) -> Growth | None:
     """Search the textbook's terms for a better system.
 
@@ -102,6 +98,9 @@ def grow(
         What the polynomial stage chose among them.
     window : int
         Samples between free initial values of the weak form.
+    iterations : callable, optional
+        Counts the sweeps of the search and may end them early: name and largest number to an
+        iterator.
 
     Returns
     -------
@@ -135,7 +134,7 @@ def grow(
     start = _system(bound, coef, templates)
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))
-    found = search(judge, proposals, start)
+    found = search(judge, proposals, start, iterations)
     if found is None:
         return None
     return Growth(found, start, whole and len(pieces) == n_runs, len(proposals.columns))

@@ -10,21 +10,21 @@ import sympy
 from numpy.typing import NDArray
 
 from discoverers.denoising import Denoised
-from discoverers.inputs import engine_interpolation
-from discoverers.shooting import Calibration, Observation, Record, calibrate
 from discoverers.sparse.criterion import deviance
 from discoverers.trajectories import Trajectories
 
+from .fitting import Fit, Records, calibrate
+from .guards import Box
 from .systems import System
 
-__all__ = ["Judge", "Verdict"]
+__all__ = ["Judge", "Verdict", "best_of"]
 
 Array = NDArray[np.float64]
 Structure = tuple[frozenset[sympy.Expr], ...]
 
 RELATIVE_FLOOR = 1e-6
-FIRST_WINDOW = 40
-ITERATIONS = 15
+HOPELESS = 60.0
+"""Calibrations that are going to stay this much behind the best score end early."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,13 @@ class Verdict:
     ----------
     system : System
         With the calibrated numbers.
-    fit : Calibration
+    fit : Fit
     score : float
-        Deviance and charges; infinite where it cannot be integrated through the records.
+        Deviance, charges and penalties; infinite where it cannot be integrated through the records.
     """
 
     system: System
-    fit: Calibration
+    fit: Fit
     score: float
 
 
@@ -51,26 +51,22 @@ class Judge:
 
     Attributes
     ----------
-    records : tuple of Record
-    state_names, input_names : tuple of str
+    records : Records
+    names : (state names, input names)
     noise_std : ndarray of shape (V,)
     floor_std : ndarray of shape (V,)
         What integration and rounding may leave: data are never taken to be more exact.
-    starts : ndarray of shape (runs, V)
-        Denoised initial states.
-    known : ndarray of bool, shape (runs, V)
-        Initial states that the user gave.
+    box : Box
+        Where the data are.
     seen : dict
         Verdicts by structure.
     """
 
-    records: tuple[Record, ...]
-    state_names: tuple[str, ...]
-    input_names: tuple[str, ...]
+    records: Records
+    names: tuple[tuple[str, ...], tuple[str, ...]]
     noise_std: Array
     floor_std: Array
-    starts: Array
-    known: NDArray[np.bool_]
+    box: Box
     seen: dict[Structure, Verdict] = field(default_factory=dict)
 
     @classmethod
@@ -78,46 +74,36 @@ class Judge:
         """A judge of the raw data, gross errors left out."""
         states = np.concatenate(denoised.states)
         floor = RELATIVE_FLOOR * np.maximum(np.abs(states).max(axis=0), 1e-150)
-        records = tuple(
-            Record.make(
-                run.t,
-                np.where(mask, np.nan, run.X),
-                run.u,
-                interpolation=engine_interpolation(run),
-                weight=run.weight,
-            )
-            for run, mask in zip(trajectories, denoised.outliers, strict=True)
-        )
-        given = np.stack([run.x0 for run in trajectories])
-        starts = np.stack([part[0] for part in denoised.states])
         return cls(
-            records,
-            trajectories.state_names,
-            trajectories.input_names,
+            Records.make(trajectories, denoised),
+            (trajectories.state_names, trajectories.input_names),
             np.maximum(denoised.noise_std, floor),
             floor,
-            np.where(np.isnan(given), starts, given),
-            ~np.isnan(given),
+            Box.around_data(states, np.concatenate([run.u for run in trajectories])),
         )
 
     @property
     def n_rows(self) -> int:
         """Number of measurements."""
-        return sum(int((~np.isnan(record.y)).sum()) for record in self.records)
+        return self.records.n_rows
+
+    def noise_left(self, best: Verdict) -> Array:
+        """Standard deviation of the residuals of a system, average over the measurements."""
+        freedom = self.records.n_observed - best.system.n_terms / len(self.noise_std)
+        return np.asarray(self.noise_std * np.sqrt(best.fit.rss / np.maximum(freedom, 1.0)))
 
     def sharpened(self, best: Verdict) -> Judge:
         """With the noise that the best system leaves; verdicts are asked anew."""
-        freedom = np.maximum(best.fit.n_observed - best.system.n_terms / len(self.noise_std), 1.0)
-        left = np.sqrt(best.fit.rss / freedom)
         lowest = np.minimum(self.floor_std, self.noise_std)
-        return replace(self, noise_std=np.clip(left, lowest, self.noise_std), seen={})
+        left = np.clip(self.noise_left(best), lowest, self.noise_std)
+        return replace(self, noise_std=left, seen={})
 
-    def __call__(self, system: System, starts: Array | None = None) -> Verdict:
+    def __call__(self, system: System, near: Verdict | None = None) -> Verdict:
         """Calibrate a system from its numbers; a structure seen before is not done again."""
         held = self.seen.get(system.structure)
         if held is not None:
             return held
-        verdict = self._judge(system, self.starts if starts is None else starts)
+        verdict = self._judge(system, near)
         self.seen[system.structure] = verdict
         return verdict
 
@@ -132,36 +118,41 @@ class Judge:
         sizes = self.floor_std / RELATIVE_FLOOR
         return float(np.clip(0.01 * np.min(self.noise_std / sizes), 1e-7, 1e-3))
 
-    def _judge(self, system: System, starts: Array) -> Verdict:
-        model = system.model(self.state_names, self.input_names)
-        constants = system.parameters
-        x0 = np.hstack([starts, np.broadcast_to(constants, (len(starts), len(constants)))])
-        free = np.hstack([~self.known, np.ones((len(starts), len(constants)), dtype=bool)])
-        n = len(self.state_names)
-        observed = Observation.linear(self.state_names, states=np.eye(n, model.n_states))
+    def _judge(self, system: System, near: Verdict | None) -> Verdict:
+        n = self.n_rows
+        charge = system.charge(n)
+        usable = near is not None and np.isfinite(near.score)
         fit = calibrate(
-            model,
-            system.coefficients,
-            x0,
+            system,
             self.records,
-            observed,
             self.noise_std,
-            free_x0=free,
-            windows=FIRST_WINDOW,
-            max_iterations=ITERATIONS,
-            step_tolerance=self._step_tolerance,
+            self.names,
+            starts=near.fit.x0 if near is not None and usable else None,
+            substeps=near.fit.substeps if near is not None and usable else 1,
+            tolerance=self._step_tolerance,
+            give_up=_cost_of(near.score + HOPELESS - charge, n)
+            if near is not None and usable
+            else np.inf,
         )
-        found = system.at(fit.theta, fit.x0[0, n:])
+        found = system.at(fit.theta, fit.constants)
         score = np.inf
         if np.isfinite(fit.cost) and _within(found):
-            score = float(deviance(fit.cost, self.n_rows)) + found.charge(self.n_rows)
+            score = float(deviance(fit.cost, n)) + charge + self.box.penalty(found, self.names)
         return Verdict(found, fit, score)
+
+
+def _cost_of(value: float, n_rows: int) -> float:
+    """The cost whose deviance is the value."""
+    if value <= n_rows:
+        return max(value, 1e-3 * n_rows)
+    return float(n_rows * np.exp(min(value / n_rows - 1.0, 60.0)))
 
 
 def _within(system: System) -> bool:
     """Whether the constants stayed where their terms are what they are named for."""
     bounds, values = system.bounds, system.parameters
-    return bool(np.all((values >= bounds[:, 0]) & (values <= bounds[:, 1])))
+    margin = 1e-6 * (bounds[:, 1] - bounds[:, 0])
+    return bool(np.all((values > bounds[:, 0] + margin) & (values < bounds[:, 1] - margin)))
 
 
 def best_of(verdicts: Sequence[Verdict]) -> Verdict:

@@ -1,19 +1,20 @@
 """Right-hand sides that the data suggest for one state: wide subset search on integrated columns.
 
 Columns are the templates with their constants on a grid, integrated by the mechanistic solver as
-in stage 2. All pairs are looked at, then larger sets from the best ones; of the best structures the
-constants are refined before they are ranked, as a constant off its place hides its term.
+in stage 2. `search_subsets` finds structures among them; of the best ones the constants are refined
+by variable projection before they are ranked, as a constant off its place hides its term.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import sympy
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from discoverers.denoising import Denoised
 from discoverers.integration import Integral, integrate_stretches
@@ -24,20 +25,19 @@ from discoverers.trajectories import Trajectories
 from discoverers.whitening import split_windows, whitened_rows
 
 from .atoms import PARAMETER, Template
+from .subsets import Subsets, search_subsets
 from .systems import Candidate, Law
 
 __all__ = ["Proposal", "Proposals", "WeakForm"]
 
 Array = NDArray[np.float64]
 
-WIDTHS = {2: 1000, 3: 400, 4: 150, 5: 60}
-"""Structures kept of each size; wide at pairs, where a constant off its place hides most."""
-
 REFINED = 30
-PER_SIZE = {1: 10, 2: 80, 3: 80, 4: 10, 5: 4}
+PER_SIZE = {1: 12, 2: 100, 3: 100, 4: 60, 5: 20}
 """Structures whose constants are refined: the best over all, and so many of each size."""
 
-EVALUATIONS = 10
+ITERATIONS = 12
+LARGEST_BASE = 2
 
 
 @dataclass(frozen=True)
@@ -58,32 +58,39 @@ class WeakForm:
     window: int
     names: tuple[str, ...]
 
-    def features(self, program: Program, parameter: float) -> list[Array] | None:
-        """One template at the denoised states of each run; None where it is not finite."""
+    def features(self, program: Program, parameters: Sequence[float]) -> list[Array]:
+        """One template at the denoised states of all runs (n, 1), for each value of its constant.
+
+        What is not finite is left out: its array is empty.
+        """
         from discoverers.shooting.kernels import evaluate_terms_many
 
         out = []
-        for run, states in zip(self.trajectories, self.denoised.states, strict=True):
-            inputs = np.column_stack([run.u, np.full(len(states), parameter)])
+        for parameter in parameters:
+            states = np.column_stack([self.states, np.full(len(self.states), parameter)])
             values = evaluate_terms_many(
-                program.code,
-                program.numbers,
-                program.splines,
-                1,
-                np.ascontiguousarray(states),
-                np.ascontiguousarray(inputs),
+                program.code, program.numbers, program.splines, 1, states, self.inputs
             )
-            if not (np.isfinite(values).all() and np.abs(values).max() < 1e12):
-                return None
-            out.append(values)
+            fine = np.isfinite(values).all() and np.abs(values).max() < 1e12
+            out.append(values if fine else np.empty((0, 1)))
         return out
 
     def compile(self, template: Template) -> Program:
-        """The template as a program whose last input is its constant."""
+        """The template as a program whose last state is its constant."""
         n_states = self.trajectories.n_states
         return compile_terms(
-            [template.expr], self.names[:n_states], (*self.names[n_states:], PARAMETER.name)
+            [template.expr], (*self.names[:n_states], PARAMETER.name), self.names[n_states:]
         )
+
+    @cached_property
+    def states(self) -> Array:
+        """Denoised states of all runs, one below the other."""
+        return np.ascontiguousarray(np.concatenate(self.denoised.states))
+
+    @cached_property
+    def inputs(self) -> Array:
+        """Inputs of all runs."""
+        return np.ascontiguousarray(np.concatenate([run.u for run in self.trajectories]))
 
     def filter(self, state: int, drift: float) -> Filter:
         """Integration and whitening of one state's equation as a matrix for each run."""
@@ -123,56 +130,85 @@ class Filter:
     rows: tuple[Array, ...]
     target: Array
 
-    def __call__(self, values: Sequence[Array]) -> Array:
-        """Whitened integrals (total r, k) of terms (n, k) at the states of each run."""
-        return np.concatenate([part @ one for part, one in zip(self.rows, values, strict=True)])
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """Where the runs begin among the samples, and the end."""
+        return np.cumsum([0, *(part.shape[1] for part in self.rows)]).astype(np.int64)
+
+    @property
+    def whitened(self) -> NDArray[np.int64]:
+        """Where the runs begin among the whitened rows, and the end."""
+        return np.cumsum([0, *(part.shape[0] for part in self.rows)]).astype(np.int64)
+
+    @cached_property
+    def flat(self) -> Array:
+        """All matrices in one array."""
+        return np.concatenate([part.ravel() for part in self.rows])
+
+    def __call__(self, values: Array) -> Array:
+        """Whitened integrals (total r, k) of terms (total n, k) at the states of all runs."""
+        at = self.samples
+        return np.concatenate(
+            [part @ values[a:b] for part, a, b in zip(self.rows, at[:-1], at[1:], strict=True)]
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """All columns of the dictionary, integrated once; asked for each state in turn."""
+    """All columns of the dictionary, integrated once; asked for each state in turn.
+
+    Attributes
+    ----------
+    form : WeakForm
+    columns : tuple of Candidate
+    programs : dict of expression to Program
+    values : ndarray of shape (n, K)
+        The columns at the denoised states.
+    """
 
     form: WeakForm
     columns: tuple[Candidate, ...]
     programs: dict[sympy.Expr, Program]
-    values: tuple[Array, ...]
+    values: Array
 
     @classmethod
     def build(cls, form: WeakForm, templates: Sequence[Template]) -> Proposals:
         """Evaluate every template on its grid."""
         kept: list[Candidate] = []
-        values: list[list[Array]] = []
+        values: list[Array] = []
         programs: dict[sympy.Expr, Program] = {}
         for template in templates:
             program = form.compile(template)
             programs[template.expr] = program
-            for parameter in template.grid or (np.nan,):
-                found = form.features(program, parameter)
-                if found is not None:
+            grid = template.grid or (np.nan,)
+            for parameter, found in zip(grid, form.features(program, grid), strict=True):
+                if len(found):
                     kept.append(Candidate(template, 0.0, float(parameter)))
                     values.append(found)
-        stacked = tuple(np.hstack(run) for run in zip(*values, strict=True))
-        return cls(form, tuple(kept), programs, stacked)
+        return cls(form, tuple(kept), programs, np.hstack(values))
 
     def ranked(self, state: int, drift: float) -> list[Proposal]:
         """Right-hand sides of one state, the best first, at most one per structure."""
         weigh = self.form.filter(state, drift)
-        normal = NormalEquations.from_rows(weigh(self.values), weigh.target)
+        filtered = weigh(self.values)
+        normal = NormalEquations.from_rows(filtered, weigh.target)
         n_states = self.form.trajectories.n_states
         charges = np.array([one.template.charge(normal.n_rows, n_states) for one in self.columns])
-        alive = np.flatnonzero(np.diagonal(normal.gram) > 0.0)
-        best: dict[frozenset[sympy.Expr], tuple[float, tuple[int, ...]]] = {}
-        kinds = {template: i for i, template in enumerate(self.programs)}
-        kind = np.array([kinds[one.template.expr] for one in self.columns])
-        for supports in _grow(normal, alive, kind):
-            scores = deviance(normal.losses(supports), normal.n_rows)
-            scores = scores + charges[supports].sum(axis=1)
-            for support, score in zip(supports.tolist(), scores.tolist(), strict=True):
-                key = frozenset(self.columns[k].template.expr for k in support)
-                if len(key) == len(support) and score < best.get(key, (np.inf, ()))[0]:
-                    best[key] = (score, tuple(support))
-        refined = [self._refined(support, weigh, charges) for support in self._leading(best)]
+        kinds = {expr: i for i, expr in enumerate(self.programs)}
+        kind = np.array([kinds[one.template.expr] for one in self.columns], dtype=np.intp)
+        found = search_subsets(normal, charges, kind, self._bases)
+        refined = [self._refined(support, weigh, filtered, charges) for support in _leading(found)]
         return sorted(refined, key=lambda one: one.score)
+
+    @cached_property
+    def _bases(self) -> list[tuple[int, ...]]:
+        """Sets of the constant and the variables themselves."""
+        simple = [
+            place
+            for place, one in enumerate(self.columns)
+            if one.template.expr == 1 or one.template.expr.is_Symbol
+        ]
+        return [base for size in range(LARGEST_BASE + 1) for base in combinations(simple, size)]
 
     def score(self, law: Law, state: int, drift: float) -> float:
         """The score of a given right-hand side, its numbers fitted anew but for the constants."""
@@ -182,104 +218,61 @@ class Proposals:
         charge = sum(one.template.charge(n_rows, n_states) for one in law)
         if not law:
             return float(deviance(float(weigh.target @ weigh.target), n_rows))
-        values = [self._values(one) for one in law]
-        stacked = [np.hstack(run) for run in zip(*values, strict=True)]
+        stacked = np.hstack([self._values(one) for one in law])
         return float(deviance(_loss(weigh(stacked), weigh.target), n_rows)) + charge
 
-    def _values(self, one: Candidate) -> list[Array]:
+    def _values(self, one: Candidate) -> Array:
         program = self.programs.get(one.template.expr) or self.form.compile(one.template)
-        found = self.form.features(program, one.parameter)
+        (found,) = self.form.features(program, (one.parameter,))
         # What is not finite on the denoised states explains nothing.
-        return found or [np.zeros((len(run), 1)) for run in self.values]
+        return found if len(found) else np.zeros((len(self.values), 1))
 
-    def _leading(
-        self, best: dict[frozenset[sympy.Expr], tuple[float, tuple[int, ...]]]
-    ) -> list[tuple[int, ...]]:
-        """The best structures over all, and some of each size."""
-        ordered = sorted(best.values())
-        chosen = dict.fromkeys(support for _, support in ordered[:REFINED])
-        sizes: dict[int, int] = {}
-        for _, support in ordered:
-            sizes[len(support)] = sizes.get(len(support), 0) + 1
-            if sizes[len(support)] <= PER_SIZE[len(support)]:
-                chosen[support] = None
-        return list(chosen)
+    def _refined(
+        self, support: tuple[int, ...], weigh: Filter, filtered: Array, charges: Array
+    ) -> Proposal:
+        """Move the constants to where the loss is lowest."""
+        from .kernels import refine_constants
 
-    def _refined(self, support: tuple[int, ...], weigh: Filter, charges: Array) -> Proposal:
-        """Move the constants to where the loss is lowest, one after the other."""
         members = [self.columns[k] for k in support]
-        filtered = weigh([run[:, list(support)] for run in self.values])
-        loss = _loss(filtered, weigh.target)
-        for place, one in enumerate(members):
-            if not one.template.has_parameter:
-                continue
-
-            def cost(parameter: float, place: int = place, one: Candidate = one) -> float:
-                moved = self.form.features(self.programs[one.template.expr], parameter)
-                if moved is None:
-                    return 1e300
-                trial = filtered.copy()
-                trial[:, [place]] = weigh(moved)
-                return _loss(trial, weigh.target)
-
-            found = minimize_scalar(
-                cost, bounds=_around(one), method="bounded", options={"maxiter": EVALUATIONS}
-            )
-            moved = self.form.features(self.programs[one.template.expr], float(found.x))
-            if found.fun < loss and moved is not None:
-                loss = float(found.fun)
-                members[place] = Candidate(one.template, 0.0, float(found.x))
-                filtered[:, [place]] = weigh(moved)
-        coef = np.linalg.lstsq(filtered, weigh.target, rcond=None)[0]
+        programs = [self.programs[one.template.expr] for one in members]
+        numbers = [program.numbers for program in programs]
+        codes = [program.code for program in programs]
+        parameters, coef, loss = refine_constants(
+            np.concatenate(codes),
+            np.cumsum([0, *map(len, codes)]).astype(np.int64),
+            np.concatenate(numbers),
+            np.cumsum([0, *map(len, numbers)]).astype(np.int64),
+            programs[0].splines,
+            self.form.states,
+            self.form.inputs,
+            weigh.flat,
+            weigh.whitened,
+            weigh.samples,
+            weigh.target,
+            np.ascontiguousarray(filtered[:, list(support)]),
+            np.array([one.parameter for one in members]),
+            np.array([(one.template.lower, one.template.upper) for one in members]),
+            ITERATIONS,
+        )
         law = tuple(
-            Candidate(one.template, float(value), one.parameter)
-            for one, value in zip(members, coef, strict=True)
+            Candidate(one.template, value, parameter)
+            for one, value, parameter in zip(
+                members, coef.tolist(), parameters.tolist(), strict=True
+            )
         )
         score = float(deviance(loss, len(weigh.target))) + float(charges[list(support)].sum())
         return Proposal(law, score)
+
+
+def _leading(found: Subsets) -> list[tuple[int, ...]]:
+    """The best structures over all, and some of each size."""
+    chosen = dict.fromkeys(found.leading(REFINED))
+    for size, count in PER_SIZE.items():
+        chosen |= dict.fromkeys(found.leading(count, size))
+    return list(chosen)
 
 
 def _loss(columns: Array, target: Array) -> float:
     coef = np.linalg.lstsq(columns, target, rcond=None)[0]
     residual = target - columns @ coef
     return float(residual @ residual)
-
-
-def _around(one: Candidate) -> tuple[float, float]:
-    """From one neighbour on the grid to the other."""
-    grid = np.array(one.template.grid)
-    at = int(np.argmin(np.abs(grid - one.parameter)))
-    low = grid[at - 1] if at > 0 else one.template.lower
-    high = grid[at + 1] if at + 1 < len(grid) else one.template.upper
-    return float(low), float(high)
-
-
-def _grow(
-    normal: NormalEquations, alive: NDArray[np.intp], kind: NDArray[np.intp]
-) -> list[NDArray[np.intp]]:
-    """Supports of one to five columns: all singles, the best pairs, and what grows from them.
-
-    Of one structure, which differs in its constants alone, only the best is kept.
-    """
-    supports = alive[:, None]
-    found = [supports]
-    for size in range(2, max(WIDTHS) + 1):
-        if normal.n_rows < 4 * size:
-            break
-        losses = normal.losses_with_one_more(supports)[:, alive]
-        count = min(12 * WIDTHS[size], losses.size - 1)
-        order = np.argpartition(losses, count, axis=None)[:count]
-        order = order[np.argsort(losses.ravel()[order], kind="stable")]
-        order = order[np.isfinite(losses.ravel()[order])]
-        parents, added = np.unravel_index(order, losses.shape)
-        grown = np.concatenate([supports[parents], alive[added][:, None]], axis=1)
-        structures = np.sort(kind[grown], axis=1)
-        different = (np.diff(structures, axis=1) > 0).all(axis=1)
-        grown, structures = grown[different], structures[different]
-        # The first of each structure is its best one.
-        _, first = np.unique(structures, axis=0, return_index=True)
-        supports = np.sort(grown[np.sort(first)[: WIDTHS[size]]], axis=1)
-        found.append(supports)
-        if not len(supports):
-            break
-    return found

@@ -34,11 +34,11 @@ def report_growth(
     states, inputs = trajectories.state_names, trajectories.input_names
     equations = best.system.equations(states, inputs)
     names, coef, coef_std = _table(best, (*states, *inputs))
-    freedom = np.maximum(best.fit.n_observed - best.system.n_terms / len(states), 1.0)
-    chi2 = best.fit.rss / judge.noise_std**2 / freedom
+    noise_std = judge.noise_left(best)
+    chi2 = (noise_std / judge.noise_std) ** 2
     systems = [one.system.equations(states, inputs) for one in found.pool]
     history = polynomial.history.assign(
-        noise_std=np.sqrt(best.fit.rss / freedom),
+        noise_std=noise_std,
         n_terms=[len(law) for law in best.system.laws],
         chi2=chi2,
         terms_tried=growth.n_tried,
@@ -51,7 +51,7 @@ def report_growth(
         coef=coef,
         coef_std=coef_std,
         pareto_front=_front(growth, trajectories),
-        noise_std=np.sqrt(best.fit.rss / freedom),
+        noise_std=noise_std,
         solution=_solution(growth, equations, trajectories, denoised),
         history=history,
         converged=best.fit.converged,
@@ -70,7 +70,7 @@ def _table(best: Verdict, variables: tuple[str, ...]) -> tuple[tuple[str, ...], 
     symbols = [sympy.Symbol(name) for name in variables]
     names: dict[str, int] = {}
     entries = []
-    errors = iter(best.fit.theta_std.tolist())
+    errors = iter(best.fit.errors.tolist())
     for state, law in enumerate(best.system.laws):
         for one in law:
             name = term_name(sympy.N(one.expr(), 6), symbols)
@@ -85,7 +85,7 @@ def _table(best: Verdict, variables: tuple[str, ...]) -> tuple[tuple[str, ...], 
 
 def _constants(best: Verdict, states: tuple[str, ...]) -> pd.DataFrame:
     """Constants inside of terms with their standard errors."""
-    errors = iter(best.fit.x0_std[0, len(states) :].tolist())
+    errors = iter(best.fit.errors[len(best.fit.theta) :].tolist())
     rows = [
         (name, str(one.template.expr), one.parameter, next(errors))
         for name, law in zip(states, best.system.laws, strict=True)
@@ -127,11 +127,12 @@ def _solution(
     growth: Growth, equations: Equations, trajectories: Trajectories, denoised: Denoised
 ) -> tuple[FittedTrajectory, ...]:
     """Calibrated paths; of records that were searched in pieces the denoised states."""
-    n = len(trajectories.state_names)
     rate = equations.lambdify()
+    at = growth.found.judge.records.at
     out = []
     for i, run in enumerate(trajectories):
-        X = growth.found.best.fit.paths[i].X[:, :n] if growth.whole else denoised.states[i]
+        path = growth.found.best.fit.paths
+        X = path[at[i] : at[i + 1]] if growth.whole else denoised.states[i]
         slope = rate(X, run.u) if run.u.size else rate(X)
         out.append(FittedTrajectory(t=run.t, X=X, derivative=slope, u=run.u))
     return tuple(out)

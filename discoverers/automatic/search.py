@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .judge import Judge, Verdict, best_of
-from .proposals import Proposals
+from .proposals import Proposal, Proposals
 from .systems import System
 
-__all__ = ["Found", "search"]
+__all__ = ["Found", "count", "search"]
 
 Array = NDArray[np.float64]
 
 SWEEPS = 3
-JUDGED = 12
+JUDGED = 24
 """Right-hand sides of one state that are calibrated in a sweep."""
 
 HOPELESS = 25.0
@@ -25,7 +25,8 @@ HOPELESS = 25.0
 
 CLOSE = 150.0
 ALTERNATIVES = 6.0
-DRIFTS = (0.0, 1e-2)
+DRIFT = 1e-2
+"""Variance, in units of the noise's, that the denoised states' errors add to an integral a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,17 @@ class Found:
     n_judged: int
 
 
-def search(judge: Judge, proposals: Proposals, start: System) -> Found | None:
+def count(name: str, maximum: int) -> Iterable[int]:
+    """Iterations that nobody watches."""
+    return range(maximum)
+
+
+def search(
+    judge: Judge,
+    proposals: Proposals,
+    start: System,
+    iterations: Callable[[str, int], Iterable[int]] = count,
+) -> Found | None:
     """Improve a system equation by equation until no proposal is better.
 
     Parameters
@@ -47,16 +58,15 @@ def search(judge: Judge, proposals: Proposals, start: System) -> Found | None:
     proposals : Proposals
     start : System
         The polynomial stage's system; it may be wrong.
+    iterations : callable, optional
+        Counts the sweeps and may end them early: name and largest number to an iterator.
 
     Returns
     -------
     Found or None
         None if no system could be calibrated.
     """
-    ranked = [
-        [one for drift in DRIFTS for one in proposals.ranked(state, drift)[: 3 * JUDGED]]
-        for state in range(len(start.laws))
-    ]
+    ranked = [_mixed(proposals.ranked(state, DRIFT)) for state in range(len(start.laws))]
     best = judge(start)
     if not np.isfinite(best.score):
         # Where to start from is then what each equation's own regression likes best.
@@ -64,19 +74,18 @@ def search(judge: Judge, proposals: Proposals, start: System) -> Found | None:
             System(tuple(min(options, key=lambda one: one.score).law for options in ranked))
         )
     n_judged = 0
-    for _ in range(SWEEPS):
+    for _ in iterations("sweep over the equations", SWEEPS):
         before = best.system.structure
         for state, options in enumerate(ranked):
-            held = min(proposals.score(best.system.laws[state], state, d) for d in DRIFTS)
-            chosen = sorted(options, key=lambda one: one.score)
+            held = proposals.score(best.system.laws[state], state, DRIFT)
             fresh = [
                 system
-                for one in chosen
+                for one in options
                 if one.score <= held + HOPELESS
                 for system in [best.system.with_law(state, one.law)]
                 if system.structure not in judge.seen
             ]
-            verdicts = [judge(system, _starts(best, judge)) for system in fresh[:JUDGED]]
+            verdicts = [judge(system, best) for system in fresh[:JUDGED]]
             n_judged += len(verdicts)
             best = best_of([best, *verdicts])
         best = _pruned(judge, best)
@@ -85,7 +94,7 @@ def search(judge: Judge, proposals: Proposals, start: System) -> Found | None:
         if changed > 1.1:
             close = judge.pool(CLOSE)[: 2 * JUDGED]
             judge = sharper
-            best = best_of([judge(one.system, _starts(one, judge)) for one in (best, *close)])
+            best = best_of([judge(one.system, one) for one in (best, *close)])
         elif best.system.structure == before:
             break
     if not np.isfinite(best.score):
@@ -93,17 +102,21 @@ def search(judge: Judge, proposals: Proposals, start: System) -> Found | None:
     return Found(best, tuple(judge.pool(ALTERNATIVES)), judge, n_judged)
 
 
-def _starts(verdict: Verdict, judge: Judge) -> Array:
-    n = len(judge.state_names)
-    return verdict.fit.x0[:, :n] if np.isfinite(verdict.score) else judge.starts
+def _mixed(ranked: list[Proposal]) -> list[Proposal]:
+    """The best over all first, the best of each size early among them."""
+    sizes: dict[int, int] = {}
+    order = []
+    for place, one in enumerate(ranked[: 20 * JUDGED]):
+        sizes[len(one.law)] = sizes.get(len(one.law), 0) + 1
+        # The second best of a size comes where the twelfth over all does.
+        order.append((min(place, 6 * sizes[len(one.law)]), place, one))
+    return [one for _, _, one in sorted(order, key=lambda entry: entry[:2])][: 3 * JUDGED]
 
 
 def _pruned(judge: Judge, best: Verdict) -> Verdict:
     """Leave out terms one by one while the score falls."""
     while np.isfinite(best.score):
-        smaller = best_of(
-            [best, *(judge(system, _starts(best, judge)) for system in _without_one(best.system))]
-        )
+        smaller = best_of([best, *(judge(system, best) for system in _without_one(best.system))])
         if smaller is best:
             return best
         best = smaller

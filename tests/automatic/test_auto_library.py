@@ -71,8 +71,7 @@ def test_a_polynomial_law_stays_one():
 def test_what_polynomials_explain_is_not_searched():
     assert not worth_growing(np.array([1e-6, 1e-5]))
     assert worth_growing(np.array([1.0]))
-    assert not worth_growing(np.array([1.0, 1.1, 0.9]))
-    assert worth_growing(np.array([1.0, 1.1, 2.0]))
+    assert worth_growing(np.array([1e-6, 1e-3]))
 
 
 def families_in(templates):

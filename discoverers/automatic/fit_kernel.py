@@ -1,0 +1,210 @@
+"""Levenberg-Marquardt on single shooting with exact sensitivities, in one compiled loop.
+
+Unknowns are coefficients (K,), constants inside of terms (m,), then the free initial states run by
+run. Samples of all runs stand one below the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from discoverers.shooting.kernels import shoot
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+DAMPING = 1e-3
+LARGEST_DAMPING = 1e8
+BOUND = 1e8
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _linearised(
+    code: NDArray[np.int32],
+    numbers: Array,
+    splines: Array,
+    n_terms: int,
+    term_of: Places,
+    direction: Array,
+    theta: Array,
+    constants: Array,
+    x0: Array,
+    place: Places,
+    at: Places,
+    t: Array,
+    inputs: Array,
+    stages: Array,
+    data: Array,
+    weight: Array,
+    window: int,
+    matrix: Array,
+    gradient: Array,
+    rss: Array,
+    paths: Array,
+    derivatives: bool,
+) -> float:
+    """Cost of whitened residuals; with derivatives the normal equations, too."""
+    n_runs, V = x0.shape
+    K, m = len(theta), len(constants)
+    n_s = V + m
+    cost = 0.0
+    matrix[:] = 0.0
+    gradient[:] = 0.0
+    rss[:] = 0.0
+    every = np.arange(K) if derivatives else np.empty(0, dtype=np.int64)
+    for run in range(n_runs):
+        first = at[run]
+        n = min(at[run + 1] - first, window)
+        own = np.flatnonzero(place[run] >= 0) if derivatives else np.empty(0, dtype=np.int64)
+        width = K + m + len(own) if derivatives else 0
+        S = np.zeros((n_s, width))
+        start = np.empty((1, n_s))
+        start[0, :V] = x0[run]
+        start[0, V:] = constants
+        where = np.empty(width, dtype=np.int64)
+        if derivatives:
+            for k in range(K + m):
+                where[k] = k
+            for a in range(m):
+                S[V + a, K + a] = 1.0
+            for a in range(len(own)):
+                S[own[a], K + m + a] = 1.0
+                where[K + m + a] = place[run, own[a]]
+        size = max(1.0, np.abs(x0[run]).max())
+        X, F = np.empty((n, n_s)), np.empty((n, n_s))
+        dX, dF = np.empty((n, n_s, width)), np.empty((n, n_s, width))
+        bound = np.full(n_s, BOUND * size)
+        for a in range(m):
+            bound[V + a] = max(bound[V + a], 10.0 * abs(constants[a]))
+        valid = shoot(
+            code, numbers, splines, n_terms, term_of, direction, theta, every, start, S, False,
+            t[first : first + n], inputs[first : first + n], stages[first : first + n], bound,
+            X, F, dX, dF,
+        )  # fmt: skip
+        if valid < n:
+            return np.inf
+        for i in range(n):
+            for v in range(V):
+                paths[first + i, v] = X[i, v]
+                w = weight[first + i, v]
+                if w == 0.0:
+                    continue
+                residual = (data[first + i, v] - X[i, v]) * w
+                rss[v] += residual * residual
+                cost += residual * residual
+                for a in range(width):
+                    slope = dX[i, v, a] * w
+                    gradient[where[a]] += slope * residual
+                    for b in range(a + 1):
+                        matrix[where[a], where[b]] += slope * dX[i, v, b] * w
+    for a in range(len(gradient)):
+        for b in range(a):
+            both = matrix[a, b] + matrix[b, a]
+            matrix[a, b] = both
+            matrix[b, a] = both
+    return cost
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def calibrate_system(
+    code: NDArray[np.int32],
+    numbers: Array,
+    splines: Array,
+    n_terms: int,
+    term_of: Places,
+    direction: Array,
+    theta: Array,
+    constants: Array,
+    bounds: Array,
+    x0: Array,
+    place: Places,
+    at: Places,
+    t: Array,
+    inputs: Array,
+    stages: Array,
+    data: Array,
+    weight: Array,
+    window: int,
+    iterations: int,
+    decrease: float,
+    give_up: float,
+) -> Any:
+    """Minimise over all unknowns on the first `window` samples of each run.
+
+    `place` (runs, V) is where an initial state stands among the unknowns, -1 if it is known.
+    Constants stay within `bounds` (m, 2). A fit that is far above `give_up` and falls slowly ends
+    early. Returns theta, constants, x0, cost, rss (V,), normal matrix, paths, converged, and the
+    number of integrations.
+    """
+    K, m = len(theta), len(constants)
+    size = max(K + m, place.max() + 1)
+    matrix, gradient, rss = np.empty((size, size)), np.empty(size), np.empty(x0.shape[1])
+    trial_matrix, trial_gradient, trial_rss = matrix.copy(), gradient.copy(), rss.copy()
+    paths = np.zeros_like(data)
+    trial_paths = np.zeros_like(data)
+    cost = _linearised(
+        code, numbers, splines, n_terms, term_of, direction, theta, constants, x0, place, at, t,
+        inputs, stages, data, weight, window, matrix, gradient, rss, paths, True,
+    )  # fmt: skip
+    count = 1
+    damping = DAMPING
+    converged = False
+    slow = 0
+    if not np.isfinite(cost):
+        return theta, constants, x0, np.inf, rss, matrix, paths, False, count
+    for _ in range(iterations):
+        scale = np.sqrt(np.diag(matrix))
+        for a in range(size):
+            if not scale[a] > 0.0:
+                scale[a] = 1.0
+        accepted = False
+        last = cost
+        while damping <= LARGEST_DAMPING:
+            scaled = np.empty((size, size))
+            for a in range(size):
+                for b in range(size):
+                    scaled[a, b] = matrix[a, b] / (scale[a] * scale[b])
+                scaled[a, a] += damping
+            step = np.linalg.solve(scaled, gradient / scale) / scale
+            trial_theta = theta + step[:K]
+            trial_constants = constants + step[K : K + m]
+            for a in range(m):
+                trial_constants[a] = min(max(trial_constants[a], bounds[a, 0]), bounds[a, 1])
+            trial_x0 = x0.copy()
+            for run in range(x0.shape[0]):
+                for v in range(x0.shape[1]):
+                    if place[run, v] >= 0:
+                        trial_x0[run, v] += step[place[run, v]]
+            trial = np.inf
+            if np.all(np.isfinite(step)):
+                trial = _linearised(
+                    code, numbers, splines, n_terms, term_of, direction, trial_theta,
+                    trial_constants, trial_x0, place, at, t, inputs, stages, data, weight, window,
+                    trial_matrix, trial_gradient, trial_rss, trial_paths, True,
+                )  # fmt: skip
+                count += 1
+            if trial <= cost and np.all(np.isfinite(trial_matrix)):
+                accepted = True
+                break
+            damping *= 10.0
+        if not accepted:
+            # No step in any direction lowers the cost: rounding is all that is left of it.
+            converged = True
+            break
+        theta, constants, x0, cost = trial_theta, trial_constants, trial_x0, trial
+        matrix, trial_matrix = trial_matrix, matrix
+        gradient, trial_gradient = trial_gradient, gradient
+        rss, trial_rss = trial_rss, rss
+        paths, trial_paths = trial_paths, paths
+        damping = max(damping / 10.0, 1e-12)
+        if last - cost <= decrease * cost + 1e-12:
+            converged = True
+            break
+        slow = slow + 1 if last - cost < 0.1 * cost else 0
+        if slow >= 2 and cost > give_up:
+            break
+    return theta, constants, x0, cost, rss, matrix, paths, converged, count
