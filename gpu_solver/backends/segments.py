@@ -32,8 +32,10 @@ LANES = 8
 FEWEST_SEGMENTS = 4
 #: Times that a segment eliminates at least.
 SHORTEST_SEGMENT = 4
-#: Multiplications below which a second thread costs more than it saves.
-WORK_FOR_THREAD = 3e6
+#: Multiplications, about, of a group of lanes that a second thread is worth.
+WORK_FOR_GROUP = 3e6
+#: Most groups that few problems are cut into: what threads share.
+MOST_GROUPS = 16
 #: Numbers that a thread keeps room for between calls, at most.
 LARGEST_SCRATCH = 2_000_000
 
@@ -71,15 +73,15 @@ class Segments:
 
 
 @lru_cache(maxsize=256)
-def cut(problems: int, steps: int, threads: int = 1) -> Segments:
-    """Spread problems of that many steps over lanes.
+def cut(problems: int, steps: int, groups: int = 1) -> Segments:
+    """Spread problems of that many steps over lanes; few problems over this many groups of them.
 
     Examples
     --------
     >>> cut(1, 24).stays, cut(1, 24).times
     (array([ 0,  5, 11, 17, 23]), 5)
     """
-    each = min(LANES * threads // max(problems, 1), (steps - 1) // (SHORTEST_SEGMENT + 1))
+    each = min(LANES * groups // max(problems, 1), (steps - 1) // (SHORTEST_SEGMENT + 1))
     if each < FEWEST_SEGMENTS:
         each, stays = 1, np.empty(0, dtype=np.int64)
         starts, inner = np.zeros(1, dtype=np.int64), np.full(1, steps)
@@ -163,14 +165,14 @@ def _zeros(size: int) -> Array:
 
 def _run(segments: Segments, work: float, task: Callable[[int, int], None]) -> None:
     """Share the groups between threads if that is worth it."""
-    if segments.groups == 1 or work < WORK_FOR_THREAD:
+    if segments.groups == 1 or work < 2 * WORK_FOR_GROUP:
         task(0, segments.groups)
     else:
         run_in_threads(task, segments.groups, thread_limit())
 
 
 class SegmentBackend(BlockTridiagonalBackend):
-    """Eight problems or segments of time at once; for blocks up to a dozen rows."""
+    """Eight problems or segments of time at once."""
 
     name = "segments"
     has_selected_inverse = True
@@ -183,7 +185,8 @@ class SegmentBackend(BlockTridiagonalBackend):
 
         count, steps, n = diagonal.shape[:3]
         work = float(count * steps * n**3)
-        segments = cut(count, steps, 1 if work < WORK_FOR_THREAD else thread_limit())
+        # By the work alone: the same on any number of threads, to the last bit.
+        segments = cut(count, steps, int(np.clip(work / WORK_FOR_GROUP, 1, MOST_GROUPS)))
         ends = len(segments.stays) > 0
         groups, times = segments.groups, segments.times
         lanes = _rows(groups, times, (3 if ends else 2) * n, n, LANES)
@@ -203,17 +206,17 @@ class SegmentBackend(BlockTridiagonalBackend):
 
         _run(segments, work, task)
         status = np.zeros(count, dtype=np.int64)
-        kept, factor = None, np.empty((0, 0, n, n))
+        stays, kept, factor = segments.stays, None, np.empty(0)
         if ends:
-            stays = len(segments.stays)
-            factor, between = np.empty((count, stays, n, n)), np.empty((count, stays - 1, n, n))
-            kept_kernels.join(_at(diagonal), steps, segments.stays, at_ends, factor, between)
+            factor, between = (np.empty((count, len(stays) - k, n, n)) for k in (0, 1))
+            own = (_at(diagonal), count, steps, stays, n * n, 3)
+            kept_kernels.join(*own, _at(at_ends), _at(factor), _at(between))
             sweep_kernels.factorize(factor, between, status, np.empty(count))
             kept = SweepState(factor, between)
         moved = lanes.shape[2] * n * LANES * 8
         kept_kernels.judge(
-            worst, bad, _at(lanes), moved, times, _at(diagonal), steps, segments.stays, factor,
-            status,
+            _at(worst), _at(bad), _at(lanes), moved, times, _at(diagonal), n, steps, stays,
+            _at(factor), status,
         )  # fmt: skip
         return SegmentState(segments, (count, steps, n), lanes, kept), status
 
@@ -256,9 +259,10 @@ class SegmentBackend(BlockTridiagonalBackend):
         if state.kept is not None:
             stays = segments.stays
             sides = np.empty((count, len(stays), n, columns))
-            kept_kernels.spread(_at(rhs), steps, stays, at_ends, sides)
+            where = (count, steps, stays, n * columns)
+            kept_kernels.join(_at(rhs), *where, 2, _at(at_ends), _at(sides), 0)
             sweep_kernels.solve(state.kept.diagonal, state.kept.lower, np.arange(count), sides)
-            kept_kernels.settle(sides, _at(out), steps, stays, at_ends)
+            kept_kernels.settle(_at(sides), *where, _at(out), _at(at_ends))
         else:
             at_ends[...] = 0.0
         _run(segments, work, backward)
