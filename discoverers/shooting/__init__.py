@@ -1,7 +1,7 @@
 """Integrate structured ODEs with exact sensitivities, and calibrate them to what was observed."""
 
 from .calibration import Calibration, calibrate
-from .lifted import lifted
+from .lifted import lifted, lifted_tangent
 from .model import Column, StateSpaceModel
 from .observation import FunctionObservation, LinearObservation, Observation
 from .paths import Path, integrate, nodes
@@ -23,6 +23,7 @@ __all__ = [
     "calibrate",
     "integrate",
     "lifted",
+    "lifted_tangent",
     "nodes",
     "spline_values",
     "tangent",

@@ -14,7 +14,7 @@ from .paths import STEP_TOLERANCE, Path, automatic_substeps
 from .residuals import Problem, Unknowns, reduce_run, sequence_window
 from .signal import Record
 
-__all__ = ["Calibration", "calibrate", "make_problem"]
+__all__ = ["Calibration", "calibrate", "inverse", "make_problem"]
 
 Array = NDArray[np.float64]
 
@@ -325,7 +325,7 @@ def _report(
             np.zeros((size, size)), np.full((size, size), np.inf), np.inf, False,
         )  # fmt: skip
     else:
-        matrix, covariance, cost = reduced.matrix, _inverse(reduced.matrix), reduced.cost
+        matrix, covariance, cost = reduced.matrix, inverse(reduced.matrix), reduced.cost
     message = ""
     if cost == np.inf:
         message = "The model blows up before the end of the records; use other terms or starts."
@@ -337,7 +337,7 @@ def _report(
     )  # fmt: skip
 
 
-def _inverse(matrix: Array) -> Array:
+def inverse(matrix: Array) -> Array:
     """Inverse after Jacobi scaling; directions without information get a huge variance."""
     if len(matrix) == 0:
         return matrix

@@ -18,16 +18,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from discoverers.sparse.normal_equations import NormalEquations
 from gpu_solver import BlockTridiagonal, SolverError
 
-from .calibration import Calibration, calibrate, make_problem
+from .calibration import Calibration, calibrate, inverse, make_problem
 from .model import StateSpaceModel
 from .observation import Observation
-from .paths import nodes
+from .paths import Path, nodes
 from .residuals import Problem
 from .signal import Record
 
-__all__ = ["lifted"]
+__all__ = ["lifted", "lifted_tangent"]
 
 Array = NDArray[np.float64]
 
@@ -37,6 +38,12 @@ LINKS = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5)
 ITERATIONS = 12
 DECREASE = 1e-3
 LARGEST_DAMPING = 1e8
+
+TANGENT_LINK = 1e-2
+"""Link of the tangent: candidates may explain what the incumbent left to the links."""
+
+WORSE = 1.5
+"""A single trajectory whose cost is this many times multiple shooting's has lost the record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +82,8 @@ def lifted(
     Returns
     -------
     Calibration
-        Of the final single shooting; where that blows up the cost is infinite, and the
-        coefficients are those that multiple shooting found.
+        Of the final single shooting; where no single trajectory follows the record to its end, of
+        multiple shooting with its tightest links, and the paths are its nodes.
 
     Examples
     --------
@@ -117,7 +124,7 @@ def lifted(
     moves = _typical_moves(guess)
     for link in LINKS:
         point = _minimise(problem, point, ~np.isnan(known), link * moves)
-    return calibrate(
+    single = calibrate(
         model,
         point.theta,
         np.stack([states[0] for states in point.X]),
@@ -129,6 +136,69 @@ def lifted(
         prior_mean=prior_mean,
         prior_precision=prior_precision,
         substeps=substeps,
+    )
+    link = LINKS[-1] * moves
+    if single.cost <= WORSE * _cost(problem, point, link):
+        return single
+    return _report(problem, point, known, link)
+
+
+def lifted_tangent(
+    model: StateSpaceModel,
+    theta: ArrayLike,
+    X: Sequence[ArrayLike],
+    records: Sequence[Record],
+    observation: Observation,
+    noise_std: ArrayLike,
+    *,
+    x0: ArrayLike | None = None,
+    free_theta: NDArray[np.bool_] | None = None,
+    substeps: int | None = None,
+) -> NormalEquations | None:
+    """`tangent` of multiple shooting: the states at all samples are eliminated.
+
+    Sensitivities of a chaotic trajectory grow beyond all use over a long record; from one sample to
+    the next they do not.
+
+    Parameters
+    ----------
+    model, theta, X, records, observation, noise_std, x0, free_theta, substeps
+        As in `lifted`; `X` are the states that the incumbent with `theta` was fitted to.
+
+    Returns
+    -------
+    NormalEquations or None
+        Over the free columns in their order, in units of the noise; None if it cannot be computed.
+    """
+    at = np.where(model.free, np.asarray(theta, dtype=np.float64), model.fixed_theta)
+    guess = tuple(np.array(states, dtype=np.float64) for states in X)
+    known = np.full((len(records), model.n_states), np.nan)
+    if x0 is not None:
+        known[:] = np.asarray(x0, dtype=np.float64)
+    problem = make_problem(
+        model,
+        at,
+        np.stack([states[0] for states in guess]),
+        records,
+        observation,
+        noise_std,
+        free_theta=free_theta,
+        free_x0=np.isnan(known),
+        substeps=substeps,
+    )
+    point, link = _Point(at, guess), TANGENT_LINK * _typical_moves(guess)
+    reduced = _reduce(problem, point, ~np.isnan(known), link, 0.0)
+    cost = _cost(problem, point, link)
+    if reduced is None or not np.isfinite(cost) or not np.isfinite(reduced.schur).all():
+        return None
+    own = at[problem.unknowns.free_theta]
+    carried = reduced.schur @ own
+    measured = sum(int((~np.isnan(record.y)).sum()) for record in records)
+    return NormalEquations(
+        reduced.schur,
+        reduced.right + carried,
+        cost - reduced.explained + float(2.0 * reduced.right @ own + own @ carried),
+        max(measured - int(np.isnan(known).sum()), 1),
     )
 
 
@@ -179,11 +249,45 @@ def _step(
     problem: Problem, point: _Point, known: NDArray[np.bool_], link: Array, damping: float
 ) -> _Point | None:
     """One damped Gauss-Newton step; None if the system cannot be solved."""
+    reduced = _reduce(problem, point, known, link, damping)
+    if reduced is None:
+        return None
+    scale = np.sqrt(np.maximum(np.diagonal(reduced.schur), 1e-300))
+    matrix = reduced.schur / np.outer(scale, scale) + damping * np.eye(len(scale))
+    try:
+        step = np.linalg.solve(matrix, reduced.right / scale) / scale
+    except np.linalg.LinAlgError:
+        return None
+    theta = point.theta.copy()
+    theta[problem.unknowns.free_theta] += step
+    states = tuple(X + z - Z @ step for X, (Z, z, _) in zip(point.X, reduced.runs, strict=True))
+    return _Point(theta, states)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reduced:
+    """Normal equations of the coefficients' step, the states' steps eliminated.
+
+    `runs` has, of each run, what the states move by with the coefficients (N, n_s, P) and of their
+    own (N, n_s), and the covariance of the first ones with the coefficients fixed; `explained` is
+    what the latter steps lower the cost by.
+    """
+
+    schur: Array
+    right: Array
+    runs: list[tuple[Array, Array, Array]]
+    explained: float
+
+
+def _reduce(
+    problem: Problem, point: _Point, known: NDArray[np.bool_], link: Array, damping: float
+) -> _Reduced | None:
+    """Linearise at a point; None if the system cannot be solved."""
     free = problem.unknowns.free_theta
     n_theta = int(free.sum())
     schur = problem.prior_precision.copy()
     right = -problem.prior_precision @ (point.theta[free] - problem.prior_mean)
-    partial = []
+    runs, explained = [], 0.0
     for run, (record, X) in enumerate(zip(problem.records, point.X, strict=True)):
         path = nodes(
             problem.model,
@@ -202,25 +306,54 @@ def _step(
         size = np.einsum("nii->ni", diagonal)
         index = np.arange(X.shape[1])
         diagonal[:, index, index] += damping * size + 1e-12 * size.max()
+        first = np.zeros((*X.shape, X.shape[1]))
+        first[0] = np.eye(X.shape[1])
         try:
             factor = BlockTridiagonal(diagonal, lower).factorize()
-            solved = factor.solve(np.concatenate([border, gradient[..., None]], axis=2))
+            solved = factor.solve(np.concatenate([border, gradient[..., None], first], axis=2))
         except SolverError:
             return None
         Z, z = solved[..., :n_theta], solved[..., n_theta]
         schur += own - np.einsum("nik,nil->kl", border, Z)
         right += own_gradient - np.einsum("nik,ni->k", border, z)
-        partial.append((Z, z))
-    scale = np.sqrt(np.maximum(np.diagonal(schur), 1e-300))
-    matrix = schur / np.outer(scale, scale) + damping * np.eye(n_theta)
-    try:
-        step = np.linalg.solve(matrix, right / scale) / scale
-    except np.linalg.LinAlgError:
-        return None
-    theta = point.theta.copy()
-    theta[free] += step
-    states = tuple(X + z - Z @ step for X, (Z, z) in zip(point.X, partial, strict=True))
-    return _Point(theta, states)
+        explained += float(np.vdot(gradient, z))
+        runs.append((Z, z, solved[0, :, n_theta + 1 :]))
+    return _Reduced(schur, right, runs, explained)
+
+
+def _report(problem: Problem, point: _Point, known: NDArray[np.bool_], link: Array) -> Calibration:
+    """The fit with its nodes for a path: no single trajectory follows the record to its end."""
+    paths = []
+    rss = np.zeros(len(problem.observation.channels))
+    observed = np.zeros(len(rss), dtype=np.int64)
+    for run, (record, X) in enumerate(zip(problem.records, point.X, strict=True)):
+        path = nodes(problem.model, point.theta, X, record, substeps=problem.substeps[run])
+        width = np.zeros((*X.shape, 0))
+        paths.append(Path(X, path.F, width, width, path.n_valid))
+        residual = problem.whitened(record, paths[-1]) * problem.noise_std
+        rss += (residual**2).sum(axis=0)
+        observed += (~np.isnan(record.y)).sum(axis=0)
+    unknowns = problem.unknowns
+    cost = _cost(problem, point, link)
+    covariance = np.full((unknowns.size, unknowns.size), np.inf)
+    reduced = _reduce(problem, point, known, link, 0.0)
+    if reduced is not None:
+        k = unknowns.n_theta
+        covariance = np.zeros_like(covariance)
+        covariance[:k, :k] = own = inverse(reduced.schur)
+        for run, (Z, _, first) in enumerate(reduced.runs):
+            free = unknowns.free_states(run)
+            places = unknowns.positions[run][free]
+            move = Z[0][free]
+            covariance[np.ix_(places, places)] = first[np.ix_(free, free)] + move @ own @ move.T
+            covariance[np.ix_(places, np.arange(k))] = -move @ own
+            covariance[np.ix_(np.arange(k), places)] = -(move @ own).T
+    usable = reduced is not None and np.isfinite(cost)
+    return Calibration(
+        point.theta, np.stack([X[0] for X in point.X]), cost if usable else np.inf, rss, observed,
+        tuple(paths), inverse(covariance) if usable else np.zeros_like(covariance), covariance,
+        unknowns, usable, 0, "" if usable else "Multiple shooting did not get through the records.",
+    )  # fmt: skip
 
 
 def _assemble(

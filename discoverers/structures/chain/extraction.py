@@ -25,6 +25,8 @@ from discoverers.shooting import (
     Record,
     StateSpaceModel,
     calibrate,
+    lifted,
+    lifted_tangent,
     tangent,
 )
 from discoverers.sparse import NormalEquations, search_subsets
@@ -47,6 +49,10 @@ NEXT_BATCH = 8
 ROUNDS = 8
 FIRST_WINDOW = 40
 DEFAULT_MAX_TERMS = 8
+
+LIFTED_BATCH = 5
+LIFTED_GAIN = 0.5
+"""Share of the squared residuals that multiple shooting may leave, to be gone on with."""
 
 SWITCH_SUBSTEPS = 8
 
@@ -83,6 +89,7 @@ class Extraction:
     pool: dict[Support, Candidate] = field(default_factory=dict)
     learnt_on: tuple[Record, ...] = ()
     settled: set[Support] = field(default_factory=set)
+    nodes: tuple[Array, ...] | None = None
 
     @property
     def max_terms(self) -> int:
@@ -113,7 +120,7 @@ class Extraction:
             if self.dictionary.switching[list(support)].any():
                 steps = 4 * (steps or SWITCH_SUBSTEPS)
         best = self._calibrate(model, theta, x0, None, steps, iterations)
-        if best.cost > 2.0 * float(self.judge.n_observed.sum()):
+        if self.nodes is None and best.cost > 2.0 * float(self.judge.n_observed.sum()):
             again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps, iterations)
             best = again if again.cost < best.cost else best
         found = self._candidate(support, model, best)
@@ -152,6 +159,12 @@ class Extraction:
         steps: int | None,
         iterations: int,
     ) -> Calibration:
+        if self.nodes is not None:
+            known = np.where(self.task.free_x0, np.nan, x0)
+            return lifted(
+                model, theta, self.nodes, self.task.records, self.observation, self.noise_std,
+                x0=known, substeps=steps,
+            )  # fmt: skip
         return calibrate(
             model, theta, x0, self.task.records, self.observation, self.noise_std,
             free_x0=self.task.free_x0, windows=windows, max_iterations=iterations,
@@ -170,7 +183,7 @@ class Extraction:
         )
         return Candidate(
             support, best.theta[skip:], best.x0, best.rss, best.cost, best.converged, share,
-            cancellation, tuple(path.X for path in best.paths),
+            cancellation, tuple(path.X for path in best.paths), self.nodes is not None,
         )  # fmt: skip
 
     def on(self, whole: ChainTask, candidates: Sequence[Candidate]) -> Candidate:
@@ -214,6 +227,13 @@ class Extraction:
         """Quadratic over dictionary columns, then extra ones, around coefficients of all."""
         model = self.dictionary.chain.model([*self.dictionary.columns, *extra])
         skip = model.n_columns - len(theta)
+        if self.nodes is not None:
+            return lifted_tangent(
+                model, np.concatenate([np.ones(skip), theta]), self.nodes, self.task.records,
+                self.observation, self.noise_std, x0=np.where(self.task.free_x0, np.nan, x0),
+                free_theta=np.arange(model.n_columns) >= skip,
+                substeps=self.substeps_of(np.flatnonzero(theta[: len(self.dictionary)]).tolist()),
+            )  # fmt: skip
         return tangent(
             model, np.concatenate([np.ones(skip), theta]), x0, self.task.records,
             self.observation, self.noise_std, free_x0=self.task.free_x0,
@@ -265,6 +285,21 @@ class Extraction:
         most = DOUBTFUL * np.maximum(kan.guess.noise_std, self.task.floor)
         return not ranked or bool(np.any(ranked[0].rss > most**2 * self.judge.n_observed))
 
+    def lift(self, guess: Start) -> None:
+        """Search with every sample a node: for unstable and chaotic laws, on which starts are lost.
+
+        Kept only if it explains the channels clearly better than the best single trajectories.
+        """
+        least = float(self.ranked[0].rss.sum()) if self.ranked else np.inf
+        before, noise, nodes = self.pool, self.noise_std, guess.states
+        self.pool, self.nodes, self.settled = {}, nodes, set()
+        self.noise_std = np.maximum(guess.noise_std, self.task.floor)
+        self.improve(self.regression(guess), np.array([X[0] for X in nodes]), LIFTED_BATCH)
+        if self.ranked and float(self.ranked[0].rss.sum()) < LIFTED_GAIN * least:
+            self.search()
+        else:
+            self.pool, self.noise_std, self.nodes = before, noise, None
+
     def search(self) -> None:
         """Relinearise around the best candidate until it stays the best."""
         best: Candidate | None = None
@@ -274,6 +309,8 @@ class Extraction:
             if not ranked or (best is not None and ranked[0].support == best.support):
                 break
             best = ranked[0]
+            if self.nodes is not None:
+                self.nodes = best.states
             self.noise_std = self.judge.noise(best.rss, len(best.coef))
             theta = np.zeros(len(self.dictionary))
             theta[list(best.support)] = best.coef
@@ -324,6 +361,8 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         work.noise_std = np.maximum(guess.noise_std, task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
+    if work.doubtful(kan):
+        work.lift(kan.guess)
     return work
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from discoverers.shooting import Calibration, StateSpaceModel, calibrate
+from discoverers.shooting import Calibration, StateSpaceModel, calibrate, lifted
 
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, shares
@@ -21,6 +21,9 @@ LOOSE = 0.3
 """A coordinate's level with a larger standard error, in units of its spread, is not identified."""
 
 MAX_SUBSTEPS = 16
+
+LOST = 2.0
+"""Mean squared residual, in units of the noise, of a trajectory that does not follow the runs."""
 
 LEVEL = 0.3
 """Shift, in units of a coordinate's spread, under which a library is asked to stay closed."""
@@ -94,9 +97,15 @@ def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> F
     noise = judge.noise(chosen.rss, len(columns))
 
     def calibrated(theta: Array, x0: Array, noise: Array) -> Calibration:
-        return calibrate(
+        fit = calibrate(
             model, theta, x0, task.records, observation, noise, free_x0=free, max_iterations=40,
             substeps=substeps,
+        )  # fmt: skip
+        if not chosen.lifted or fit.cost <= LOST * float(task.n_observed.sum()):
+            return fit
+        return lifted(
+            model, theta, chosen.states, task.records, observation, noise,
+            x0=np.where(free, np.nan, x0), substeps=substeps,
         )  # fmt: skip
 
     fit = calibrated(theta, chosen.x0, noise)

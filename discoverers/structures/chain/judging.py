@@ -45,6 +45,8 @@ class Candidate:
     cancellation : float
         What large terms that all but cancel cost, ``2 sum log(contribution / law)``.
     states : tuple of ndarray of shape (n, n_s)
+    lifted : bool
+        Whether it was calibrated by multiple shooting; `states` are its nodes.
     """
 
     support: Support
@@ -56,6 +58,7 @@ class Candidate:
     share: float
     cancellation: float
     states: tuple[Array, ...]
+    lifted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
