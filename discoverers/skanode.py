@@ -54,7 +54,8 @@ class SKANODERegressor(BaseDiscoverer):
     observe : str, sequence, mapping, array-like or callable, default="acceleration"
         What the columns of y measure. "acceleration", "velocity" or "position", one column per
         degree of freedom; or one text per column, in a sequence or by name of the column: such a
-        word ("acceleration 2" is of the second mass), a state ("x"), the rate of a state ("v'"),
+        word ("acceleration 2" is of the second mass; of one mass any number of columns may
+        measure anything), a state ("x"), the rate of a state ("v'"),
         or a weighted sum of states, rates and inputs ("v' + u0"). Or a matrix with a row per
         column of y, which weighs states, then (optionally) rates and inputs. Or a function of
         states (n, V), rates (n, V) and inputs (n, m) that returns (n, C).
@@ -63,7 +64,8 @@ class SKANODERegressor(BaseDiscoverer):
     interpolation : {"cubic", "linear", "hold"}, default="cubic"
         How inputs run between samples, in the fit and in simulations. The right one matters:
         straight lines through a smooth force bias coefficients by a percent. A function passed as
-        `u` is used as it is.
+        `u` is used as it is. It is not kept: inside the training span its values at the samples
+        are, beyond it `predict` and `simulate` ask for it again (also after `load`).
     initial_state : {"estimate", "rest"}, default="estimate"
         What holds of initial states that are not given as `x0`: they are estimated, or zero.
         Knowing them helps: accelerations alone may leave the level of positions open.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,7 @@ class InputSignal:
             return np.asarray(self.u[self._interval(inside)])
         if self.interpolation == "linear" or len(self.t) < 4:
             return np.column_stack([np.interp(inside, self.t, column) for column in self.u.T])
-        return np.asarray(CubicSpline(self.t, self.u)(inside))
+        return np.asarray(self._spline(inside))
 
     def stages(self, t: Array, substeps: int) -> Array:
         """Inputs at ends and middles of the substeps of each interval, (N - 1, 2 substeps + 1, m).
@@ -79,6 +80,11 @@ class InputSignal:
             values = self(t[:-1])
             return np.repeat(values[:, None, :], 2 * substeps + 1, axis=1)
         return self(times.ravel()).reshape(*times.shape, self.n_inputs)
+
+    @cached_property
+    def _spline(self) -> CubicSpline:
+        # Made once: windows and numbers of substeps ask again and again.
+        return CubicSpline(self.t, self.u)
 
     def _interval(self, times: Array) -> NDArray[np.intp]:
         return np.clip(np.searchsorted(self.t, times, side="right") - 1, 0, len(self.t) - 1)

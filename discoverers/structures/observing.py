@@ -78,11 +78,13 @@ def _one_for_all(word: str, channel_names: Sequence[str], quantities: Quantities
             f"must be one of {sorted(quantities)}, or one entry per column."
         )
     if len(meanings) != len(channel_names):
+        several = [f"{word} 1"] * 2 if len(meanings) > 1 else [word] * len(channel_names)
         raise ValueError(
             f"observe={word!r} needs one column per degree of freedom: the structure has "
-            f"{len(meanings)}, the data have {len(channel_names)} {list(channel_names)}. Say what "
-            f"each column measures (one entry per column, such as '{word} 1'), or change the "
-            f"structure's number of degrees of freedom."
+            f"{len(meanings)}, the data have {len(channel_names)} {list(channel_names)}. If the "
+            f"columns are of {len(channel_names)} masses, set n_dof={len(channel_names)} in the "
+            f"structure; if some measure the same mass, say what each measures, one entry per "
+            f"column: observe={several}, or words such as 'acceleration', 'position', \"v'\"."
         )
     return list(meanings)
 
@@ -92,6 +94,11 @@ def _numbered(texts: list[str], quantities: Quantities) -> None:
     for word, meanings in quantities.items():
         places = [place for place, text in enumerate(texts) if text == word]
         if not places:
+            continue
+        if len(meanings) == 1:
+            # Several sensors on the only mass.
+            for place in places:
+                texts[place] = meanings[0]
             continue
         if len(places) != len(meanings):
             raise ValueError(
