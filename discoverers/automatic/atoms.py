@@ -8,7 +8,7 @@ logarithm of what changes its sign, no pole among the measurements.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 from math import comb
 
@@ -130,7 +130,7 @@ def templates_for(
     # Beyond two states a carrier is one of them: more would be too many to tell apart.
     reach = 2 if n_states <= 2 else 1
     carriers = [one for one in monomials if 1 <= _degree(one.expr) <= reach]
-    mixed = [carrier.times(atom) for carrier, atom in product(carriers, [*atoms, *given])]
+    mixed = [_rarer(carrier, atom) for carrier, atom in product(carriers, [*atoms, *given])]
     waves = [atom for atom in atoms if not atom.has_parameter and _is_wave(atom.expr)]
     waves = [a.times(b) for a, b in combinations_with_replacement(waves, 2)]
     known: dict[sympy.Expr, Template] = {}
@@ -147,6 +147,17 @@ def _monomials(variables: Sequence[sympy.Symbol], degree: int, n_states: int) ->
         for factors in combinations_with_replacement(variables, d):
             steep = float(np.exp(STEEP * max(d - 2, 0)))
             yield Template(sympy.Mul(*factors), competitors=count * steep)
+
+
+def _rarer(carrier: Template, atom: Template) -> Template:
+    """A product; squares times functions, and states times waves of any frequency, count twice.
+
+    One such term follows every hump: without the charge it stands in for polynomials.
+    """
+    term = carrier.times(atom)
+    wave = int(atom.has_parameter and _is_wave(atom.expr))
+    high = int(bool(_degree(carrier.expr) > 1))
+    return replace(term, factors=term.factors + high + wave)
 
 
 def _atom_count(n_states: int) -> float:

@@ -108,32 +108,32 @@ def best_pairs(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _project(columns: Array, target: Array, basis: Array) -> Any:
-    """Orthonormal basis of columns (r, k), coefficients (k,), and what they leave of the target."""
-    k = columns.shape[1]
+    """Orthonormal basis of columns (k, r), coefficients (k,), and what they leave of the target."""
+    k = len(columns)
     triangle = np.zeros((k, k))
     for a in range(k):
-        basis[:, a] = columns[:, a]
-        size = np.sqrt(np.dot(columns[:, a], columns[:, a]))
+        basis[a] = columns[a]
+        size = np.sqrt(np.dot(columns[a], columns[a]))
         for _ in range(2):
             for b in range(a):
-                share = np.dot(basis[:, b], basis[:, a])
+                share = np.dot(basis[b], basis[a])
                 triangle[b, a] += share
-                basis[:, a] -= share * basis[:, b]
-        length = np.sqrt(np.dot(basis[:, a], basis[:, a]))
+                basis[a] -= share * basis[b]
+        length = np.sqrt(np.dot(basis[a], basis[a]))
         if length <= 1e-11 * size or length == 0.0:
-            basis[:, a] = 0.0
+            basis[a] = 0.0
             triangle[a, a] = 0.0
         else:
             triangle[a, a] = length
-            basis[:, a] /= length
+            basis[a] /= length
     rest = target.copy()
-    share = np.zeros(k)
+    share_of = np.zeros(k)
     for a in range(k):
-        share[a] = np.dot(basis[:, a], rest)
-        rest -= share[a] * basis[:, a]
+        share_of[a] = np.dot(basis[a], rest)
+        rest -= share_of[a] * basis[a]
     coefficients = np.zeros(k)
     for a in range(k - 1, -1, -1):
-        value = share[a]
+        value = share_of[a]
         for b in range(a + 1, k):
             value -= triangle[a, b] * coefficients[b]
         coefficients[a] = value / triangle[a, a] if triangle[a, a] > 0.0 else 0.0
@@ -202,20 +202,20 @@ def refine_constants(
 ) -> Any:
     """Variable projection: constants (k,), NaN where a term has none, coefficients and the loss.
 
-    `columns` (r, k) are the filtered terms at the given constants. Constants with a positive lower
+    `columns` (k, r) are the filtered terms at the given constants. Constants with a positive lower
     bound move in their logarithm.
     """
-    r, k = columns.shape
+    k, r = columns.shape
     free = np.flatnonzero(~np.isnan(parameters))
     m = len(free)
-    basis = np.empty((r, k))
+    basis = np.empty((k, r))
     coefficients, rest = _project(columns, target, basis)
     loss = np.dot(rest, rest)
     if m == 0:
         return parameters, coefficients, loss
     value, slope = np.empty(r), np.empty(r)
-    slopes = np.empty((r, m))
-    trial_slopes = np.empty((r, m))
+    slopes = np.empty((m, r))
+    trial_slopes = np.empty((m, r))
     for a in range(m):
         f = free[a]
         if not _filtered(
@@ -223,17 +223,17 @@ def refine_constants(
             states, inputs, parameters[f], weigh, rows, samples, value, slope,
         ):  # fmt: skip
             return parameters, coefficients, loss
-        slopes[:, a] = slope
+        slopes[a] = slope
     for _ in range(iterations):
-        J = np.empty((r, m))
+        J = np.empty((m, r))
         for a in range(m):
             f = free[a]
             scale = parameters[f] if bounds[f, 0] > 0.0 else 1.0
-            J[:, a] = slopes[:, a] * (coefficients[f] * scale)
+            J[a] = slopes[a] * (coefficients[f] * scale)
             for b in range(k):
-                J[:, a] -= np.dot(basis[:, b], J[:, a]) * basis[:, b]
-        matrix = np.dot(J.T, J)
-        gradient = np.dot(J.T, rest)
+                J[a] -= np.dot(basis[b], J[a]) * basis[b]
+        matrix = np.dot(J, J.T)
+        gradient = np.dot(J, rest)
         for a in range(m):
             matrix[a, a] += 1e-4 * matrix[a, a] + 1e-30
         step = np.linalg.solve(matrix, gradient)
@@ -257,8 +257,8 @@ def refine_constants(
                     code[code_at[f] : code_at[f + 1]], numbers[numbers_at[f] : numbers_at[f + 1]],
                     splines, states, inputs, trial[f], weigh, rows, samples, value, slope,
                 )  # fmt: skip
-                trial_columns[:, f] = value
-                trial_slopes[:, a] = slope
+                trial_columns[f] = value
+                trial_slopes[a] = slope
             if fine:
                 trial_coefficients, trial_rest = _project(trial_columns, target, basis)
                 trial_loss = np.dot(trial_rest, trial_rest)

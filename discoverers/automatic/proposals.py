@@ -249,7 +249,7 @@ class Proposals:
             weigh.whitened,
             weigh.samples,
             weigh.target,
-            np.ascontiguousarray(filtered[:, list(support)]),
+            np.ascontiguousarray(filtered[:, list(support)].T),
             np.array([one.parameter for one in members]),
             np.array([(one.template.lower, one.template.upper) for one in members]),
             ITERATIONS,

@@ -68,7 +68,7 @@ def test_constants_are_refined_as_by_a_dense_search():
         np.array([0, 70]),
         np.array([0, 80]),
         target,
-        np.ascontiguousarray(filtered(2.0)),
+        np.ascontiguousarray(filtered(2.0).T),
         np.array([2.0, np.nan]),
         np.array([[0.05, 20.0], [-np.inf, np.inf]]),
         30,
