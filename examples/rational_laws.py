@@ -26,7 +26,7 @@ from discoverers.plotting.style import COLOURS, tidy
 # law, start of the record, its end, start of the test
 LAWS: dict[str, tuple[str, float, float, float]] = {
     "self-activating gene": ("0.15 + 1.2*x**2/(0.5 + x**2) - 0.8*x", 0.02, 14.0, 3.0),
-    "harvested fish": ("x*(1 - x/8) - 1.5*x/(1 + x)", 7.8, 14.0, 3.0),
+    "harvested fish": ("x*(1 - x/8) - 0.8*x/(1 + x)", 0.1, 25.0, 10.0),
 }
 NOISE = 0.001
 
