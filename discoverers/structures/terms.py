@@ -30,7 +30,8 @@ def read_terms(
     Raises
     ------
     ValueError
-        If a term cannot be read, holds an unknown symbol, or is more than one term.
+        If a term cannot be read, holds an unknown symbol, or is more than one term; a difference
+        of two variables counts as one.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def read_terms(
                 f"{argument} holds {given!r} with the unknown {unknown}; known are {list(names)}."
             )
         coefficient, _ = term.as_coeff_Mul()
-        if term.is_Add or (coefficient != 1 and term != 1):
+        if (term.is_Add and not _difference(term)) or (coefficient != 1 and term != 1):
             raise ValueError(
                 f"{argument} holds {given!r}: write one term without a coefficient, such as "
                 f"'x**3'; a known coefficient is given by a mapping, {{'x**3': -10.0}}."
@@ -72,3 +73,12 @@ def read_terms(
             )
         read[term] = None if value is None else float(value)
     return read
+
+
+def _difference(term: sympy.Expr) -> bool:
+    """Whether a sum is the difference of two variables, which counts as one."""
+    return (
+        len(term.args) == 2
+        and {abs(part.as_coeff_Mul()[0]) for part in term.args} == {1}
+        and all(part.as_coeff_Mul()[1].is_Symbol for part in term.args)
+    )

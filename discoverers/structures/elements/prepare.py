@@ -76,7 +76,12 @@ class Task:
 
 
 def prepare(
-    model: ElementModel, masses: Array, data: Data, state_names: tuple[str, ...], options: Options
+    model: ElementModel,
+    masses: Array,
+    data: Data,
+    state_names: tuple[str, ...],
+    options: Options,
+    required: tuple[int, ...] = (),
 ) -> Task:
     """Set up the search.
 
@@ -89,6 +94,8 @@ def prepare(
     data : Data
     state_names : tuple of str
     options : Options
+    required : tuple of int
+        Elements that are there whatever the data say.
 
     Returns
     -------
@@ -129,7 +136,7 @@ def prepare(
             for record, motion in zip(data.records, motions, strict=True)
         ),
         tuple(Point((), np.zeros(0), each, start) for each in log_masses),
-        Charges(_weights(model), options.gamma),
+        Charges(_weights(model), options.gamma, required),
         floor,
         data.noise_std is not None,
         options,

@@ -66,15 +66,24 @@ class Charges:
     weights : ndarray of shape (K,)
         Complexity of each, 1 for linear ones.
     gamma : float
+    required : tuple of int
+        Candidates that are in every structure, free of charge.
     """
 
     weights: Array
     gamma: float
+    required: Support = ()
 
     def charges(self, n_rows: int) -> Array:
         """Charge of each candidate, shape (K,)."""
         scepticism = 2.0 * self.gamma * np.log(max(len(self.weights), 1))
-        return np.asarray(self.weights * (np.log(max(n_rows, 2)) + scepticism))
+        charged = self.weights * (np.log(max(n_rows, 2)) + scepticism)
+        charged[list(self.required)] = 0.0
+        return np.asarray(charged)
+
+    def complete(self, support: Sequence[int]) -> Support:
+        """A structure with the required elements in it."""
+        return tuple(sorted({*support, *self.required}))
 
     def early(self) -> Charges:
         """With nonlinear elements at a higher price."""
@@ -127,6 +136,7 @@ class _Window:
     def evaluate(self, start: Point, support: Sequence[int]) -> None:
         """Calibrate a structure from given numbers, and keep the better of this and before."""
         self.calibrations += 1
+        support = self.charges.complete(support)
         effort = (40, 1e-7) if self.last else (25, 1e-4)
         rows = self.measured.n_observed
         best = min((each.cost for each in self.pool.values()), default=np.inf)
@@ -195,7 +205,7 @@ class _Window:
             charged = self.charges.charges(self.measured.n_observed)[list(support)]
             for i in np.argsort(normal.drop_costs(support) - charged)[:2].tolist():
                 fewer = support[:i] + support[i + 1 :]
-                if fewer not in self.pool:
+                if self.charges.complete(fewer) not in self.pool:
                     self.evaluate(best.point, fewer)
             if self.order[0] is best:
                 return
@@ -223,7 +233,7 @@ class _Window:
             if self.exhausted:
                 return
             predicted = search.scores.get(support, reach)
-            held = self.pool.get(support)
+            held = self.pool.get(self.charges.complete(support))
             if predicted > reach or (held is not None and predicted > held.score - 10.0):
                 continue
             self.evaluate(ranked.point, support)
@@ -304,7 +314,7 @@ def search_elements(
         last = current is free and window >= rows
         found = _Window(current.head(window), charges if last else charges.early(), max_terms, last)
         for point in (*held, nothing):
-            if point.support not in found.pool or point is not nothing:
+            if charges.complete(point.support) not in found.pool or point is not nothing:
                 found.evaluate(point, point.support)
         found.explore()
         best = found.order[0]

@@ -50,8 +50,9 @@ class ElementStructure(Structure):
     Notes
     -----
     States are x1, ..., xd and v1, ..., vd (x and v for one mass). `max_terms` of the estimator is
-    the largest number of elements; `required` is not used here, and terms that are `forbidden`
-    are forces of elements in the states, as ``"(x2 - x1)**3"``.
+    the largest number of elements; terms that are `required` or `forbidden` are forces of elements
+    in the states, as ``"x1"``, ``"x2 - x1"`` or ``"(x2 - x1)**3"``. The strength of a required
+    element is estimated: its coefficient cannot be given.
 
     The fit has two attributes more: ``elements_``, a table of the elements with their strengths
     and standard errors, and ``masses_``.
@@ -141,16 +142,18 @@ class ElementStructure(Structure):
             for first, second in self._pairs(d)
             for law in self._candidate_laws(options)
         ]
+        forces = [sympy.expand(element.force(x, v)) for element in candidates]
         forbidden = {sympy.expand(term) for term in options.forbidden}
-
-        def allowed(element: Element) -> bool:
-            force = sympy.expand(element.force(x, v))
-            return force not in forbidden and sympy.expand(-force) not in forbidden
-
+        kept = [
+            (element, force)
+            for element, force in zip(candidates, forces, strict=True)
+            if force not in forbidden and sympy.expand(-force) not in forbidden
+        ]
+        required = _required(options, [force for _, force in kept])
         model = ElementModel(
-            d, tuple(filter(allowed, candidates)), self._driven(d, len(data.input_names))
+            d, tuple(element for element, _ in kept), self._driven(d, len(data.input_names))
         )
-        task = prepare(model, self._masses(d), data, names, options)
+        task = prepare(model, self._masses(d), data, names, options, required)
         return report(task, task.search(), data, names)
 
     def _driven(self, d: int, n_inputs: int) -> tuple[int, ...]:
@@ -199,3 +202,24 @@ class ElementStructure(Structure):
             texts = LAWS if isinstance(self.laws, str) else self.laws
             laws = [parse_expression(text, ["d", "w"]) for text in texts]
         return [law for law in dict.fromkeys(laws) if options.allows(law)]
+
+
+def _required(options: Options, forces: Sequence[sympy.Expr]) -> tuple[int, ...]:
+    """Positions of the required elements among the candidates' forces."""
+    places = []
+    for term, value in options.required.items():
+        if value is not None:
+            raise ValueError(
+                f"required gives {term} the coefficient {value:g}, but strengths of elements are "
+                f"estimated, as masses are; require it without a coefficient."
+            )
+        ways = (sympy.expand(term), sympy.expand(-term))
+        found = [place for place, force in enumerate(forces) if force in ways]
+        if not found:
+            shown = ", ".join(map(str, forces[:6])) + (", ..." if len(forces) > 6 else "")
+            raise ValueError(
+                f"required holds {term}, which is the force of no candidate element; these are "
+                f"{shown}. Write such a force, or widen laws and connections."
+            )
+        places.append(found[0])
+    return tuple(sorted(places))
