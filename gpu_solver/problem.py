@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,12 +85,7 @@ class LinearODEProblem:
                 )
             object.__setattr__(self, name, array)
         self._check_shapes()
-        if bool((self.s <= 0).any()):
-            worst = float(np.nanmin(to_numpy(self.s)))
-            raise ValueError(
-                f"s must be positive time steps, got {worst!r}; sort the times and average "
-                "duplicates."
-            )
+        self._check_steps()
         for name, rows in self._row_shapes().items():
             object.__setattr__(self, name, self._checked_weight(name, rows))
         shapes = {name: tuple(array.shape[: -_CORE[name]]) for name, array in arrays.items()}
@@ -103,6 +99,16 @@ class LinearODEProblem:
             raise ValueError(
                 f"the batch axes must broadcast, got {listed}; give them equal leading axes or 1."
             ) from None
+
+    def _check_steps(self) -> None:
+        s = to_numpy(self.s)
+        if s.min() > 0.0:  # one pass; false for NaN too
+            return
+        if (s <= 0).any():
+            raise ValueError(
+                f"s must be positive time steps, got {float(np.nanmin(s))!r}; sort the times and "
+                "average duplicates."
+            )
 
     def _check_shapes(self) -> None:
         c, d, u, s = (tuple(getattr(self, name).shape) for name in "cdus")
@@ -147,6 +153,10 @@ class LinearODEProblem:
 
     def _checked_weight(self, name: str, rows: tuple[int, ...]) -> Any:
         value = getattr(self, name)
+        if type(value) is float and 0.0 <= value < np.inf:
+            array = np.array(value)
+            array.flags.writeable = False
+            return array
         if is_torch(value) and value.requires_grad:
             raise ValueError(
                 f"{name} must not require a gradient: only c, d, u and s have one; "
@@ -185,12 +195,12 @@ class LinearODEProblem:
             self.weight_smooth,
         )
 
-    @property
+    @cached_property
     def is_torch(self) -> bool:
         """Whether the data are torch tensors."""
         return is_torch(self.c)
 
-    @property
+    @cached_property
     def n_steps(self) -> int:
         """Number of times, T."""
         return max(self.c.shape[-4], self.d.shape[-2], self.s.shape[-1] + 1)
@@ -210,7 +220,7 @@ class LinearODEProblem:
         """Highest derivative among the unknowns, R."""
         return int(self.c.shape[-1]) - 1
 
-    @property
+    @cached_property
     def batch_shape(self) -> tuple[int, ...]:
         """Leading axes of the answer."""
         shapes = [tuple(getattr(self, name).shape[: -_CORE[name]]) for name in "cdus"]

@@ -91,9 +91,9 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
     --------
     >>> import numpy as np
     >>> problem = LinearODEProblem(
-    ...     np.ones((1, 1, 1, 2)), np.zeros((5, 1)), np.ones((1, 1, 1)), np.ones(4))
+    ...     np.ones((1, 1, 1, 2)), np.zeros((5000, 1)), np.ones((1, 1, 1)), np.ones(4999))
     >>> select_backend(problem).name
-    'sweep'
+    'fused'
     """
     n = problem.n_variables * (problem.order + 1)
     if problem.is_torch and problem.c.device.type != "cpu":
@@ -105,6 +105,10 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
             f"blocks of {n} unknowns a step at {times} times on the CPU suit generated code, "
             "one problem or stretch of time a SIMD lane",
         )
+    if n <= FUSED_BLOCK and _is_compiled(problem):
+        return BackendChoice(
+            "fused", f"generated code for blocks of {n} unknowns a step is on disk already"
+        )
     if n > LARGE_BLOCK:
         return BackendChoice(
             "lapack",
@@ -113,6 +117,12 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
     return BackendChoice(
         "sweep", f"blocks of {n} unknowns a step on the CPU suit compiled sequential Cholesky"
     )
+
+
+def _is_compiled(problem: LinearODEProblem) -> bool:
+    from gpu_solver.fused.cache import is_on_disk
+
+    return is_on_disk("loops", (problem.n_variables, problem.order, problem.n_equations))
 
 
 def _choose_on_device(problem: LinearODEProblem) -> BackendChoice:
@@ -252,17 +262,11 @@ def _solve_fused(
     problem: LinearODEProblem, choice: BackendChoice, orthogonal: bool
 ) -> tuple[Any, NDArray[np.int64], BackendChoice]:
     from gpu_solver.fused.backend import solve_fused
-    from gpu_solver.fused.shared import is_shared, solve_shared
     from gpu_solver.fused.solver import check_size
     from gpu_solver.fused.views import views_of
 
     check_size(problem.n_variables, problem.order)
     views = views_of(problem)
-    if is_shared(problem, views):
-        found = solve_shared(problem, views)
-        if found is not None:
-            reason = f"{choice.reason}; one left-hand side, so the answer is one matrix product"
-            return *found, BackendChoice("fused", reason)
     y, status, solver = solve_fused(views, orthogonal)
     lost, count = solver.n_orthogonal, len(status)
     if lost == count:

@@ -34,9 +34,11 @@ _SOURCES = (
     "limits.py",
     "passes.py",
     "memory.py",
+    "lanes.py",
     "compiling.py",
     "loops.py",
     "segments.py",
+    "uniform.py",
 )
 #: First line of a file, so that a half-written or foreign one is not run.
 _MAGIC = b"gpu_solver kernels 1\n"

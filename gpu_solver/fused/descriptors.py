@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["descriptor"]
+__all__ = ["descriptor", "flat_descriptor"]
 
 _NOTHING = (0, 0, 0, 0, 0, 0, 1, 0)
 _SINGLE = np.dtype(np.float32)
@@ -35,4 +35,32 @@ def descriptor(array: NDArray[Any] | None, fold_axis: int | None = None) -> tupl
         shape[1],
         parts,
         stride,
+    )
+
+
+def flat_descriptor(array: NDArray[Any]) -> tuple[int, ...] | None:
+    """Describe an array (problems, times, ...), or say None if its entries lie unevenly.
+
+    What does not move in time is described as the same at all times, whatever its shape says.
+    """
+    step = array.itemsize
+    following: int | None = None
+    for size, stride in zip(reversed(array.shape[2:]), reversed(array.strides[2:]), strict=True):
+        if size == 1:
+            continue
+        if following is None:
+            step = stride
+        elif stride != following:
+            return None
+        following = size * stride
+    problems, times = array.strides[:2]
+    return (
+        array.__array_interface__["data"][0],
+        int(array.dtype == _SINGLE),
+        problems,
+        times,
+        step,
+        array.shape[1] if times else 1,
+        1,
+        0,
     )

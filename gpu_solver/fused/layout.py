@@ -58,6 +58,13 @@ class Layout:
         rows += self.state + self.gradients + self.sizes.equations + 2
         return (rows + BOOKKEEPING + 1) * LANES
 
+    def uniform_workspace(self, times: int, initial_times: int, entries: int) -> int:
+        """Numbers that a group of right-hand sides of one left-hand side needs."""
+        n, equations = self.sizes.n, self.sizes.equations
+        rows = times * (n + 2 * n + equations) + 3 * initial_times * entries
+        rows += 2 * n + 5 * n + 1 + 3 * equations
+        return (rows + BOOKKEEPING + 1) * LANES
+
     def segment_workspace(self, times: int, initial_times: int, entries: int) -> int:
         """Numbers that a group of segments needs."""
         more = self.kept + 2

@@ -8,11 +8,37 @@ lanes; a row holds one scalar of each lane. What is laid out per time lies one t
 # ruff: noqa: ANN001, ANN201
 
 import numpy as np
-from numba import boolean, int64, njit, void
+from numba import int64, njit, void
 
 from gpu_solver.fused.emit import steps_for
+from gpu_solver.fused.lanes import (
+    ACTIVE,
+    BAD,
+    BASE,
+    DESCRIPTOR,
+    GOVERNING,
+    IGNORED,
+    INITIAL,
+    NOWHERE,
+    PROBLEMS,
+    RUNS,
+    SMOOTH,
+    STARTS,
+    C,
+    D,
+    S,
+    U,
+    Y,
+    assign,
+    begin,
+    begin_refinement,
+    end_refinement,
+    judge,
+    mean_step,
+    report,
+)
 from gpu_solver.fused.layout import BOOKKEEPING, LANES, ROW, Layout
-from gpu_solver.fused.limits import MAX_CORRECTIONS, NEGLIGIBLE, NOTICEABLE, WORRYING
+from gpu_solver.fused.limits import MAX_CORRECTIONS
 from gpu_solver.fused.memory import (
     fill_rows,
     load,
@@ -21,7 +47,6 @@ from gpu_solver.fused.memory import (
     pack,
     remain_a_function,
     store,
-    store_int,
     unpack,
 )
 from gpu_solver.fused.sweeps import Sizes
@@ -40,36 +65,28 @@ residual_forward_last = _steps["residual_forward_last"]
 back_correct, back_correct_last = _steps["back_correct"], _steps["back_correct_last"]
 gradient, gradient_step = _steps["gradient"], _steps["gradient_step"]
 
-#: Order of the descriptors of inputs, and bytes of one.
-C, D, BASE, S, GOVERNING, SMOOTH, INITIAL, U, Y = range(9)
-DESCRIPTOR = 64
-#: Rows at the beginning of a group's memory: of integers, which problem and time a lane begins
-#: with, where its numbers are, its status, and zeros; of numbers, what is NaN for bad input, the
-#: mean step, whether refinement goes on, and how far it came.
-PROBLEMS, STARTS, RUNS, CODES, NOWHERE = (ROW * k for k in range(5))
-BAD, IGNORED, STEP, ACTIVE, OWN, WHOLE, EXPECTED = (ROW * k for k in range(5, 12))
 #: Called from outside.
 ENTRIES = ("solve_groups", "adjoint_groups")
 
 
-@njit(void(*[int64] * 10), **options)
-def add_initial(weights, u, y, times, entries, orders, diagonal, carried, t, with_diagonal):
-    """Give time t its initial rows: weight on the diagonal, weight times (u - y) on the right."""
+@njit(void(*[int64] * 8), **options)
+def add_initial(weights, u, y, entries, orders, diagonal, carried, t):
+    """Give time t its initial rows: weight on the diagonal, weight times (u - y) on the right.
+
+    There may be no diagonal (0), and no y yet (0).
+    """
     remain_a_function()
-    if t >= times:
-        return
     for k in range(entries):
         i = (k // orders) * (R + 1) + k % orders
-        for lane in range(LANES):
-            at = 8 * lane + (t * entries + k) * ROW
-            weight = load(weights + at)
-            value = load(u + at)
-            if with_diagonal:
-                place = diagonal + 8 * lane + (i * (i + 1) // 2 + i) * ROW
+        for lane in range(0, ROW, 8):
+            at = lane + (t * entries + k) * ROW
+            weight, value = load(weights + at), load(u + at)
+            if diagonal != 0:
+                place = diagonal + lane + (i * (i + 1) // 2 + i) * ROW
                 store(place, load(place) + weight)
-            else:
-                value -= load(y + (t * N + i) * ROW + 8 * lane)
-            place = carried + 8 * lane + i * ROW
+            if y != 0:
+                value -= load(y + (t * N + i) * ROW + lane)
+            place = carried + lane + i * ROW
             store(place, load(place) + weight * value)
 
 
@@ -95,71 +112,6 @@ def pack_initial(inputs, entries, rows, weights, u, book):
         store(place, load(place) + load(u + 8 * k) * 0.0)
 
 
-@njit(boolean(*[int64] * 4), **options)
-def judge(change, size, steps_taken, book):
-    """Look at a correction of every lane; return whether another one is worth while.
-
-    Keeps the last relative correction by derivative and of the trajectory, and the error expected
-    to be left.
-    """
-    remain_a_function()
-    again = False
-    for lane in range(0, ROW, 8):
-        if load(book + ACTIVE + lane) == 0.0:
-            continue
-        step = load(book + STEP + lane)
-        largest, weight = 0.0, 1.0
-        for k in range(N):
-            weight = 1.0 if k % (R + 1) == 0 else weight * step
-            largest = max(largest, load(size + k * ROW + lane) * weight)
-        own, whole = 0.0, 0.0
-        for k in range(N):
-            weight = 1.0 if k % (R + 1) == 0 else weight * step
-            moved = load(change + k * ROW + lane) * weight
-            if moved != 0.0:
-                mine = load(size + k * ROW + lane) * weight
-                own = max(own, moved / max(mine, 1e-12 * largest))
-                whole = max(whole, moved / largest)
-        if steps_taken == 0 and whole > NOTICEABLE:
-            store_int(book + CODES + lane, 1)
-        shrunk = own / load(book + OWN + lane)
-        left = whole * min(whole / load(book + WHOLE + lane), 1.0) if whole > 0.0 else 0.0
-        store(book + EXPECTED + lane, left)
-        store(book + OWN + lane, own)
-        store(book + WHOLE + lane, whole)
-        if (steps_taken == 0 or shrunk < 0.5) and own * shrunk > NEGLIGIBLE:
-            again = True
-        else:
-            store(book + ACTIVE + lane, 0.0)
-    return again
-
-
-@njit(void(int64), **options)
-def begin_refinement(book):
-    """Before the first correction: every lane is to be corrected, by all."""
-    for lane in range(0, ROW, 8):
-        store_int(book + CODES + lane, 0)
-        store(book + ACTIVE + lane, 1.0)
-        store(book + OWN + lane, 1.0)
-        store(book + WHOLE + lane, 1.0)
-        store(book + EXPECTED + lane, 1.0)
-
-
-@njit(void(*[int64] * 4), **options)
-def end_refinement(size, worst, spread, book):
-    """Set the lanes' codes; rows of ``worst`` are lanes, or with ``spread`` 0 one for all."""
-    for lane in range(0, ROW, 8):
-        at = worst + lane * spread
-        if not load(book + EXPECTED + lane) < WORRYING or not load(at) > 0.0:
-            store_int(book + CODES + lane, 2)
-        finite = 0.0
-        for k in range(N):
-            finite += load(size + k * ROW + lane) * 0.0
-        smallest = load(at + (ROW if spread else 8))
-        if finite != 0.0 or not smallest > 0.0:
-            store_int(book + CODES + lane, 3)
-
-
 @njit(**options)
 def solve_lanes(times, at, moves, initial_times, entries, orders, book):
     """Solve ``M y = base + A^T W^2 b`` for one group of lanes, refined; sets each lane's code."""
@@ -174,13 +126,15 @@ def solve_lanes(times, at, moves, initial_times, entries, orders, book):
     fill_rows(worst, 2, np.inf)
     last = times - 1
     for t in range(last):
-        add_initial(weights, u, y, initial_times, entries, orders, left, carried, t, True)
+        if t < initial_times:
+            add_initial(weights, u, 0, entries, orders, left, carried, t)
         factor_forward(
             c + t * move_c, governing + t * move_governing, d + t * move_d, base + t * move_base,
             s + t * move_s, smooth + t * move_smooth, left, worst, carried,
             lower + t * LOW * ROW, inverse + t * N * ROW, gain + t * SQ * ROW, z + t * N * ROW,
         )  # fmt: skip
-    add_initial(weights, u, y, initial_times, entries, orders, left, carried, last, True)
+    if last < initial_times:
+        add_initial(weights, u, 0, entries, orders, left, carried, last)
     factor_forward_last(
         c + last * move_c, governing + last * move_governing, d + last * move_d,
         base + last * move_base, left, worst, carried,
@@ -199,14 +153,16 @@ def solve_lanes(times, at, moves, initial_times, entries, orders, book):
         for lane in range(0, ROW, 8):
             store(take + lane, load(book + ACTIVE + lane))
         for t in range(last):
-            add_initial(weights, u, y, initial_times, entries, orders, left, carried, t, False)
+            if t < initial_times:
+                add_initial(weights, u, y, entries, orders, 0, carried, t)
             residual_forward(
                 c + t * move_c, governing + t * move_governing, d + t * move_d,
                 base + t * move_base, s + t * move_s, smooth + t * move_smooth,
                 y + t * N * ROW, y + (t + 1) * N * ROW, lower + t * LOW * ROW,
                 gain + t * SQ * ROW, carried, following, z + t * N * ROW,
             )  # fmt: skip
-        add_initial(weights, u, y, initial_times, entries, orders, left, carried, last, False)
+        if last < initial_times:
+            add_initial(weights, u, y, entries, orders, 0, carried, last)
         residual_forward_last(
             c + last * move_c, governing + last * move_governing, d + last * move_d,
             base + last * move_base, y + last * N * ROW, lower + last * LOW * ROW,
@@ -217,9 +173,9 @@ def solve_lanes(times, at, moves, initial_times, entries, orders, book):
         for t in range(last - 1, -1, -1):
             back_correct(lower + t * LOW * ROW, inverse + t * N * ROW, gain + t * SQ * ROW,
                          z + t * N * ROW, x, y + t * N * ROW, take, change, size)  # fmt: skip
-        if not judge(change, size, count, book):
+        if not judge(change, size, N, R + 1, count, book):
             break
-    end_refinement(size, worst, 1, book)
+    end_refinement(size, worst, N, 1, book)
 
 
 @njit(int64(*[int64] * 6), **options)
@@ -265,43 +221,6 @@ def stage(inputs, book, times, initial_times, entries):
     at = (at_c, at_d, at_base, at_s, at_governing, at_smooth, at_weights, at_u, at_y,
           at_lower, at_inverse, at_gain, at_z, at_state)  # fmt: skip
     return at, moves
-
-
-@njit(void(*[int64] * 4), **options)
-def mean_step(s, move, times, book):
-    """Mean time step of every lane."""
-    rows = times - 1 if move else 1
-    for lane in range(0, ROW, 8):
-        total = 0.0
-        for t in range(rows):
-            total += load(s + t * ROW + lane)
-        store(book + STEP + lane, total / rows)
-
-
-@njit(int64(int64), **options)
-def begin(work):
-    """First whole row of a group's memory, where its bookkeeping is."""
-    book = (work + ROW - 1) // ROW * ROW
-    for lane in range(0, ROW, 8):
-        store_int(book + STARTS + lane, 0)
-        store_int(book + NOWHERE + lane, 0)
-    return book
-
-
-@njit(int64(*[int64] * 3), **options)
-def assign(group, n_problems, book):
-    """Say which problems a group's lanes have, repeating the last; return how many are its own."""
-    for lane in range(LANES):
-        store_int(book + PROBLEMS + 8 * lane, min(group * LANES + lane, n_problems - 1))
-    return min(LANES, n_problems - group * LANES)
-
-
-@njit(void(*[int64] * 3), **options)
-def report(status, lanes, book):
-    """Write the lanes' codes to their problems."""
-    for lane in range(0, 8 * lanes, 8):
-        code = load_int(book + CODES + lane) if load(book + BAD + lane) == 0.0 else 4
-        store_int(status + 8 * load_int(book + PROBLEMS + lane), code)
 
 
 @njit(**options)

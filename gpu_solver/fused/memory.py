@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: Without numba's own run-time parts, so that the machine code needs no numba to be loaded.
-options = {
+options: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "_nrt": False,

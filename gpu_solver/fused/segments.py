@@ -10,17 +10,22 @@ Its local time 0 is the last one of the segment before, so a segment gives point
 import numpy as np
 from numba import njit
 
-from gpu_solver.fused.layout import LANES, ROW
-from gpu_solver.fused.loops import (
+from gpu_solver.fused.lanes import (
+    AFTER,
     BAD,
     DESCRIPTOR,
     IGNORED,
-    LOW,
     NOWHERE,
     PROBLEMS,
     RUNS,
-    SQ,
+    SEGMENTS,
     STARTS,
+    begin,
+)
+from gpu_solver.fused.layout import LANES, ROW
+from gpu_solver.fused.loops import (
+    LOW,
+    SQ,
     STATE,
     TRI,
     N,
@@ -30,7 +35,6 @@ from gpu_solver.fused.loops import (
     add_initial,
     back,
     back_correct,
-    begin,
     factor_forward,
     gradients,
     residual_forward,
@@ -54,8 +58,6 @@ close_segment = _steps["close_segment"]
 couple, couple_back = _steps["couple"], _steps["couple_back"]
 residual_open, residual_close = _steps["residual_open"], _steps["residual_close"]
 
-#: Rows of integers besides those of loops.py: which segment a lane has, and which comes after it.
-SEGMENTS, AFTER = 12 * ROW, 13 * ROW
 KEPT = _layout.kept
 #: Called from outside.
 ENTRIES = ("pass_segments", "gradient_segments")
@@ -65,7 +67,7 @@ ENTRIES = ("pass_segments", "gradient_segments")
 def factor_segments(times, at, moves, initial_times, entries, orders, kept, reduce):
     """Eliminate the inner times; with ``reduce`` find what remains for the ends."""
     remain_a_function()
-    c, d, base, s, governing, smooth, weights, u, y, lower, inverse, gain, z, left = at
+    c, d, base, s, governing, smooth, weights, u, _, lower, inverse, gain, z, left = at
     move_c, move_d, move_base, move_s, move_governing, move_smooth = moves
     worst, carried = left + TRI * ROW, left + (TRI + 2) * ROW
     now, fill, rhs = kept, kept + TRI * ROW, kept + (TRI + SQ) * ROW
@@ -73,7 +75,8 @@ def factor_segments(times, at, moves, initial_times, entries, orders, kept, redu
     last = times - 1
     keep = 0 if reduce else ROW
     for t in range(1, last):
-        add_initial(weights, u, y, initial_times, entries, orders, left, carried, t, True)
+        if t < initial_times:
+            add_initial(weights, u, 0, entries, orders, left, carried, t)
         factor_forward(
             c + t * move_c, governing + t * move_governing, d + t * move_d, base + t * move_base,
             s + t * move_s, smooth + t * move_smooth, left, worst, carried,
@@ -83,7 +86,8 @@ def factor_segments(times, at, moves, initial_times, entries, orders, kept, redu
         if reduce:
             fill_segment(lower, inverse, gain, z, fill, now, rhs)
     if reduce:
-        add_initial(weights, u, y, initial_times, entries, orders, left, carried, last, True)
+        if last < initial_times:
+            add_initial(weights, u, 0, entries, orders, left, carried, last)
         close_segment(c + last * move_c, governing + last * move_governing, d + last * move_d,
                       base + last * move_base, left, carried)  # fmt: skip
 
@@ -100,7 +104,8 @@ def residual_segments(times, at, moves, initial_times, entries, orders, kept, en
     residual_open(s, smooth, y, y + N * ROW, rhs, following)
     last = times - 1
     for t in range(1, last):
-        add_initial(weights, u, y, initial_times, entries, orders, left, carried, t, False)
+        if t < initial_times:
+            add_initial(weights, u, y, entries, orders, 0, carried, t)
         residual_forward(
             c + t * move_c, governing + t * move_governing, d + t * move_d, base + t * move_base,
             s + t * move_s, smooth + t * move_smooth, y + t * N * ROW, y + (t + 1) * N * ROW,
@@ -108,7 +113,8 @@ def residual_segments(times, at, moves, initial_times, entries, orders, kept, en
         )  # fmt: skip
     if not ends:
         return
-    add_initial(weights, u, y, initial_times, entries, orders, left, carried, last, False)
+    if last < initial_times:
+        add_initial(weights, u, y, entries, orders, 0, carried, last)
     residual_close(c + last * move_c, governing + last * move_governing, d + last * move_d,
                    base + last * move_base, y + last * N * ROW, carried, following)  # fmt: skip
     after = rhs + N * ROW

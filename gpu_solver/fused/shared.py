@@ -1,72 +1,22 @@
-"""Many right-hand sides of one left-hand side: the solution operator as one matrix product.
+"""Many right-hand sides of one left-hand side whose solution operator is at hand: one product.
 
-With c, s and weights shared by a batch, y is a fixed linear map of d and u. Where the batch has
-more problems than d and u have entries, solving for every unit vector and multiplying costs less
-than solving for every problem. Nothing is kept after the call; `gpu_solver.factorize` gives a
-factor, which the caller keeps, and which keeps this matrix.
+With c, s and weights shared by a batch, y is a fixed linear map of d and u, for short sequences a
+matrix that is worth having. `gpu_solver.factorize` gives a factor, which keeps this matrix.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.arrays import is_torch
-from gpu_solver.fused.solver import solve_views
-from gpu_solver.fused.views import ProblemViews
-from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus
 
-__all__ = ["LONGEST", "is_shared", "product", "solve_shared"]
+__all__ = ["product"]
 
 Array = NDArray[Any]
-
-#: The operator grows with the square of T.
-LONGEST = 256
-
-
-def is_shared(problem: LinearODEProblem, views: ProblemViews) -> bool:
-    """Whether one operator serves the whole batch, and pays, and c and s need no gradient."""
-    columns = views.d[0].size + views.u[0].size
-    fixed = (views.c, views.s, views.governing, views.initial, views.smooth)
-    if views.n_steps > LONGEST or 2 * columns > views.n_problems:
-        return False
-    if problem.is_torch and (problem.c.requires_grad or problem.s.requires_grad):
-        return False
-    return all(array.strides[0] == 0 for array in fixed) and not np.isnan(views.u).any()
-
-
-def solve_shared(
-    problem: LinearODEProblem, views: ProblemViews
-) -> tuple[Any, NDArray[np.int64]] | None:
-    """Return y (..., T, V, R+1) and status, or None if digits were lost."""
-    n_d, n_u = views.d[0].size, views.u[0].size
-    count = n_d + n_u
-
-    def share(array: Array) -> Array:
-        return np.broadcast_to(array[:1], (count, *array.shape[1:]))
-
-    units = replace(
-        views,
-        c=share(views.c),
-        s=share(views.s),
-        d=np.eye(count, n_d).reshape(count, *views.d.shape[1:]),
-        u=np.eye(count, n_u, -n_d).reshape(count, *views.u.shape[1:]),
-        governing=share(views.governing),
-        initial=share(views.initial),
-        smooth=share(views.smooth),
-        prepared={},
-    )
-    y, status = solve_views(units)
-    worst = int(status.max())
-    if worst >= int(SolverStatus.ILL_CONDITIONED):
-        return None
-    return product(
-        y.reshape(count, -1), y.shape[1:], problem.d, problem.u, problem.batch_shape, worst
-    )
 
 
 def product(

@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 
 from gpu_solver.fused.buffers import empty
 from gpu_solver.fused.cache import kernels
-from gpu_solver.fused.descriptors import descriptor
+from gpu_solver.fused.descriptors import descriptor, flat_descriptor
 from gpu_solver.fused.layout import LANES, Layout
+from gpu_solver.fused.one_left_side import (
+    adjoint_one_left_side,
+    shares_left_side,
+    solve_one_left_side,
+)
 from gpu_solver.fused.partition import gradients_by_segments, solve_by_segments
 from gpu_solver.fused.sweeps import Sizes
 from gpu_solver.fused.threads import run_in_threads, thread_limit
@@ -73,12 +78,15 @@ def solve_views(views: ProblemViews) -> tuple[Array, NDArray[np.int64]]:
     if _by_segments(views, folded):
         return solve_by_segments(views, folded)
     y = empty((views.n_problems, steps, sizes.variables, sizes.order + 1))
-    plan = _Plan(views, folded)
-    inputs = plan.inputs()
-    output = np.array(plan.describe(y, 2))
-    status = np.zeros(plan.n_lanes, dtype=np.int64)
-    plan.run("solve_groups", (inputs, output), (status,))
-    status = status.reshape(views.n_problems, -1).max(axis=1)
+    if shares_left_side(views):
+        status = solve_one_left_side(views, folded, y)
+    else:
+        plan = _Plan(views, folded)
+        inputs, output = plan.inputs(), np.array(plan.describe(y, 2))
+        status = np.zeros(plan.n_lanes, dtype=np.int64)
+        plan.run("solve_groups", (inputs, output), (status,))
+        if plan.folded:
+            status = status.reshape(views.n_problems, -1).max(axis=1)
     failed = status >= int(SolverStatus.NOT_POSITIVE_DEFINITE)
     if failed.any():
         y[failed] = np.nan
@@ -106,6 +114,9 @@ def gradients_of(
     if _by_segments(views, folded):
         gradients_by_segments(views, folded, y, incoming, (dc, dd, du, ds))
         return _without_failed(y, Gradients(dc, dd, du, ds))
+    if not needs[0] and not needs[3] and shares_left_side(views):
+        adjoint_one_left_side(views, folded, incoming, dd, du)
+        return _without_failed(y, Gradients(None, dd, du, None))
     # c's zeros have gradients too, so variables stay together if those are wanted.
     plan = _Plan(views, folded and not needs[0])
     inputs = plan.inputs(base=incoming, y=y)
@@ -148,6 +159,8 @@ class _Plan:
 
     def __init__(self, views: ProblemViews, folded: bool) -> None:
         self.views, self.folded = views, folded
+        #: Copies of inputs, which live as long as this.
+        self.copies: list[Array] = []
         self.parts = views.sizes.variables if folded else 1
         self.sizes = Sizes(1, views.sizes.order, 1) if folded else views.sizes
         self.n_lanes = views.n_problems * self.parts
@@ -157,37 +170,34 @@ class _Plan:
         self.workspace = Layout(sizes).workspace(views.n_steps, initial[0], entries)
 
     def describe(self, array: Array | None, variable_axis: int | None) -> tuple[int, ...]:
-        """Descriptor of an array whose entries are one stride apart, or by variable if folded."""
+        """Descriptor of an array, by variable along that axis if folded."""
         if array is None:
             return descriptor(None)
         if self.folded and variable_axis is not None:
             flat = array[..., None] if array.ndim == 3 else array
-            return descriptor(flat, variable_axis)
-        if array.ndim == 2:
-            return descriptor(array[..., None])
-        return descriptor(one_stride(array))
+            found = descriptor(flat, variable_axis)
+            return found if array.strides[1] else (*found[:5], 1, *found[6:])
+        return self._described(array)
+
+    def _described(self, array: Array) -> tuple[int, ...]:
+        """Descriptor of an array, or of a copy where its entries lie unevenly."""
+        found = flat_descriptor(array)
+        if found is None:
+            array = one_stride(array)
+            self.copies.append(array)
+            found = descriptor(array)
+            found = found if array.strides[1] else (*found[:5], 1, *found[6:])
+        return found
 
     def inputs(self, base: Array | None = None, y: Array | None = None) -> NDArray[np.int64]:
-        """Descriptors of all inputs; what they describe lives in the views, or in ``self.kept``."""
+        """Descriptors of all inputs; what they describe lives in the views, or in ``copies``."""
         views = self.views
         c = np.diagonal(views.c, axis1=2, axis2=3).swapaxes(2, 3) if self.folded else views.c
-        arrays = [c, views.d, base, None, views.governing, views.smooth, views.initial, views.u, y]
-        if not self.folded:
-            arrays = [None if a is None else one_stride(a) for a in arrays]
-        self.kept = arrays
-        rows = [list(self.describe(array, 2)) for array in arrays]
-        for row, array in zip(rows, arrays, strict=True):
-            if array is not None and array.strides[1] == 0:
-                row[5] = 1  # the same at all times, whatever its shape says
-        rows[3] = self._steps()
-        return np.array(rows)
-
-    def _steps(self) -> list[int]:
-        s = self.views.s
-        row = list(descriptor(s[..., None]))
-        row[5] = 1 if s.strides[1] == 0 else row[5]
-        row[6] = self.parts  # all variables of a problem have its steps
-        return row
+        arrays = (c, views.d, base, views.governing, views.smooth, views.initial, views.u, y)
+        rows = [self.describe(array, 2) for array in arrays]
+        # All variables of a problem have its steps.
+        rows.insert(3, (*self._described(views.s)[:6], self.parts, 0))
+        return np.array(rows, dtype=np.int64)
 
     def run(self, name: str, before: tuple[Array, ...], after: tuple[Array, ...]) -> None:
         """Do all groups of lanes, on as many threads as it is worth."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class ProblemViews:
 def views_of(problem: LinearODEProblem) -> ProblemViews:
     """Flatten the batch axes of a problem on the CPU, copying only where numpy has to."""
     batch = problem.batch_shape
+    count = prod(batch)
     steps, equations = problem.n_steps, problem.n_equations
     variables, size = problem.n_variables, problem.order + 1
     initial_core = tuple(problem.u.shape[-3:])
@@ -62,6 +64,8 @@ def views_of(problem: LinearODEProblem) -> ProblemViews:
     def weight(value: Array, core: tuple[int, ...]) -> Array:
         value = np.square(value).reshape((1,) * max(len(core) - value.ndim, 0) + value.shape)
         rows = value.shape[-len(core)]
+        if value.size == 1:
+            return _repeated(value, (count, rows, *core[1:]), 0)
         return _flat(_broadcast_core(value, (rows, *core[1:])), batch, len(core))
 
     return ProblemViews(
@@ -98,10 +102,20 @@ def _broadcast_core(value: Array, core: tuple[int, ...]) -> Array:
 def _flat(value: Array, batch: tuple[int, ...], core: int) -> Array:
     """Batch axes folded into one, as a view where they are all there or all missing."""
     mine, rest = value.shape[:-core], value.shape[-core:]
-    count = int(np.prod(batch, dtype=np.int64))
+    count = prod(batch)
+    if mine == batch and value.flags.carray:
+        return value.reshape(count, *rest)
     if all(size == 1 for size in mine):
+        if value.flags.c_contiguous:
+            return _repeated(value, (count, *rest), core)
         return np.broadcast_to(value.reshape(rest), (count, *rest))
     return np.require(np.broadcast_to(value, batch + rest).reshape(count, *rest), None, "A")
+
+
+def _repeated(value: Array, shape: tuple[int, ...], core: int) -> Array:
+    """Contiguous values of the last ``core`` axes, the same along those before; as a view."""
+    strides = value.strides[value.ndim - core :]
+    return np.ndarray(shape, value.dtype, value, 0, (0,) * (len(shape) - core) + strides)
 
 
 def is_decoupled(views: ProblemViews) -> bool:
@@ -140,6 +154,8 @@ def one_stride(array: Array) -> Array:
     """
     if array.ndim == 3:
         return array
+    if array.flags.c_contiguous:
+        return array.reshape(*array.shape[:2], -1)
     lead = array.shape[:2]
     once = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides[:2])]
     flat = once.reshape(*once.shape[:2], -1)

@@ -304,7 +304,27 @@ def test_steps_over_five_decades(steps):
     np.testing.assert_allclose(found.y[..., 0], expected.y[..., 0], rtol=1e-8, atol=1e-9)
 
 
-def test_a_shared_left_hand_side_is_one_product_with_gradients():
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("batch", [(200,), (3, 7), (2,)])
+def test_a_shared_left_hand_side_is_factorised_once_with_the_same_results(batch, decoupled):
+    c, d, u, s = random_parts(13, (2, 2, 2), 8, batch, 3, 2, decoupled)
+    at = (0,) * len(batch)
+    weights = (0.8, np.array([0.9, 0.4]), np.array([1.0, 0.7, 0.5]))
+    for parts in ((c[at], d, u, s[at]), (c[at][:1], d, u[at], s[at][:1])):
+        compare(parts, weights)
+        right = tensors(parts)
+        found = []
+        for left in (parts[0], np.broadcast_to(parts[0], (*batch, *parts[0].shape)).copy()):
+            problem = LinearODEProblem(
+                torch.tensor(left), right[1], right[2], torch.tensor(parts[3]), *weights
+            )
+            y = solve(problem, "fused").y
+            found.append((y, *torch.autograd.grad(y.square().sum(), right[1:3])))
+        for one, many in zip(*found, strict=True):
+            torch.testing.assert_close(one, many, rtol=1e-12, atol=1e-12)
+
+
+def test_one_bad_right_hand_side_of_many_stays_alone():
     c, d, u, s = random_parts(11, (2, 2, 2), 8, (200,), orders=2)
     parts = [torch.tensor(part) for part in (c[0], d, u, s[0])]
     for k in (1, 2):

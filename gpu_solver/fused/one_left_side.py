@@ -1,0 +1,133 @@
+"""Many right-hand sides of one left-hand side: its factor is found once a call and then shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_solver.fused.buffers import empty
+from gpu_solver.fused.cache import kernels
+from gpu_solver.fused.descriptors import descriptor
+from gpu_solver.fused.layout import LANES, Layout
+from gpu_solver.fused.threads import run_in_threads, thread_limit
+from gpu_solver.fused.views import ProblemViews, one_stride, one_variable
+
+__all__ = ["adjoint_one_left_side", "shares_left_side", "solve_one_left_side"]
+
+Array = NDArray[Any]
+
+#: Fewer right-hand sides leave nothing to share.
+FEW = 2 * LANES
+#: Fewer times unknowns for a thread cost more to hand over than to do.
+WORK_FOR_A_THREAD = 15_000
+
+
+def shares_left_side(views: ProblemViews) -> bool:
+    """Whether all problems have the same left-hand side, measured initial values included."""
+    fixed = (views.c, views.s, views.governing, views.initial, views.smooth)
+    if views.n_problems < FEW or any(array.strides[0] for array in fixed):
+        return False
+    if np.isnan(views.u).any():
+        return False
+    return all(np.isfinite(array[:1]).all() for array in (views.c, views.s))
+
+
+class OneLeftSide:
+    """The factor that all problems of a flat batch share. It belongs to one call."""
+
+    def __init__(self, views: ProblemViews) -> None:
+        self.views, self.sizes = views, views.sizes
+        sizes, steps = self.sizes, views.n_steps
+        key = (sizes.variables, sizes.order, sizes.equations)
+        self.kernels = kernels("uniform", key)
+        parts = (views.c, views.governing, views.s, views.smooth)
+        rows = [
+            np.ascontiguousarray(part[0, :1] if part.strides[1] == 0 else part[0], np.float64)
+            for part in parts
+        ]
+        moves = [0 if len(row) == 1 else row.nbytes // len(row) for row in rows]
+        initial = np.broadcast_to(views.initial[0], views.u.shape[1:])
+        weights = np.ascontiguousarray(initial, np.float64)
+        n, low = sizes.n, Layout(sizes).low
+        scratch = 2 + 1 + sizes.triangle + 3 * n + sizes.equations
+        factor = np.empty(steps * (low + n + n * n) + scratch)
+        at = factor.ctypes.data
+        lower, inverse = at, at + 8 * steps * low
+        gain = inverse + 8 * steps * n
+        worst = gain + 8 * steps * n * n
+        factor[-scratch + 2] = rows[2].mean()
+        places = [row.ctypes.data for row in rows]
+        table = [*places, *moves, weights.ctypes.data, lower, inverse, gain, worst]
+        self._table = np.array([*table, worst + 16, worst + 24], dtype=np.int64)
+        self._alive = (rows, weights, factor)
+        times, _, orders = views.u.shape[1:]
+        entries = sizes.variables * orders
+        self._initial = (times, entries, orders)
+        self._room = Layout(sizes).uniform_workspace(steps, times, entries)
+        self.kernels["factor_uniform"](self._table.ctypes.data, steps, *self._initial)
+
+    def solve(self, y: Array) -> NDArray[np.int64]:
+        """Write y (problems, T, V, R+1), return status codes."""
+        views = self.views
+        d = list(descriptor(one_stride(views.d)))
+        if views.d.strides[1] == 0:
+            d[5] = 1
+        status = np.zeros(views.n_problems, dtype=np.int64)
+        u = one_stride(views.u)
+        arrays = np.array([d, descriptor(u), descriptor(one_stride(y))], dtype=np.int64)
+        self._run("solve_uniform", arrays, (status.ctypes.data,))
+        return status
+
+    def adjoint(self, incoming: Array, dd: Array | None, du: Array | None) -> None:
+        """Write gradients of d (problems, T or 1, Q) and u from dl/dy."""
+        arrays = np.array(
+            [
+                descriptor(one_stride(incoming)),
+                descriptor(dd),
+                descriptor(None if du is None else one_stride(du)),
+            ],
+            dtype=np.int64,
+        )
+        self._run("adjoint_uniform", arrays, ())
+
+    def _run(self, name: str, arrays: Array, after: tuple[int, ...]) -> None:
+        views, kernel = self.views, self.kernels[name]
+        first = [self._table.ctypes.data, *(arrays.ctypes.data + 64 * k for k in range(3))]
+        numbers = (views.n_steps, views.n_problems, *self._initial)
+
+        def work(start: int, stop: int) -> None:
+            memory = empty((self._room,))
+            kernel(start, stop, *first, *numbers, *after, memory.ctypes.data)
+
+        groups = -(-views.n_problems // LANES)
+        amount = groups * views.n_steps * self.sizes.n
+        run_in_threads(work, groups, min(thread_limit(), 1 + amount // WORK_FOR_A_THREAD))
+
+
+def solve_one_left_side(views: ProblemViews, folded: bool, y: Array) -> NDArray[np.int64]:
+    """Solve every problem, each variable apart if ``folded``; writes y and returns status codes."""
+    if not folded:
+        return OneLeftSide(views).solve(y)
+    codes = [
+        OneLeftSide(one_variable(views, v)).solve(y[:, :, v : v + 1])
+        for v in range(views.sizes.variables)
+    ]
+    return np.max(codes, axis=0)
+
+
+def adjoint_one_left_side(
+    views: ProblemViews, folded: bool, incoming: Array, dd: Array | None, du: Array | None
+) -> None:
+    """Write gradients of d and u of every problem."""
+    if not folded:
+        OneLeftSide(views).adjoint(incoming, dd, du)
+        return
+    for v in range(views.sizes.variables):
+        one = slice(v, v + 1)
+        OneLeftSide(one_variable(views, v)).adjoint(
+            incoming[:, :, one],
+            None if dd is None else dd[:, :, one],
+            None if du is None else du[:, :, one],
+        )
