@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from discoverers import SKANODERegressor
 from discoverers.shooting import Observation, Record
+from discoverers.structures.elements.mirror import backwards, mirrored
 from discoverers.structures.elements.model import Element, ElementModel, MomentumObservation
 from discoverers.structures.elements.problem import Measured, Point, tangent_of
 from discoverers.structures.elements.structure import ElementStructure
@@ -102,6 +103,51 @@ def test_states_in_momenta_move_as_scipy_moves_positions_and_velocities():
     np.testing.assert_allclose(measured.elements.external(path.X), X, atol=1e-6)
     (residual,) = measured.residuals(point)
     np.testing.assert_allclose(residual, 0.0, atol=1e-5)
+
+
+def test_a_mirrored_mass_leaves_the_others_motion_as_it_is():
+    t = np.arange(0.0, 6.0, 0.05)
+    laws = (D, W, D**3, D**2)
+    elements = tuple(
+        Element(i, j, law) for i, j in ((0, 1), (0, 2), (0, 3), (1, 2), (2, 3)) for law in laws
+    )
+    model = ElementModel(3, elements, (3,))
+    start = np.array([[0.2, -0.3, 0.1, 0.0, 0.4, -0.2]])
+    record = Record.make(t, np.zeros((len(t), 3)), tones(t))
+    measured = Measured(
+        (record,),
+        Observation.linear(["a1", "a2", "a3"], rates=np.eye(6)[3:], n_inputs=1),
+        np.ones(3),
+        model,
+        np.zeros(3, dtype=bool),
+        np.zeros((1, 6), dtype=bool),
+        0.0,
+        1.0,
+        (4,),
+    )
+    held = {(0, 1, D): 9.0, (0, 1, D**3): 7.0, (0, 2, D): 4.0, (0, 2, D**3): 3.0, (0, 2, D**2): 1.0,
+            (1, 2, D): -5.0, (1, 2, W): -0.3, (2, 3, D): -4.0, (2, 3, W): -0.2}  # fmt: skip
+    support = tuple(
+        k for k, each in enumerate(elements) if (each.first, each.second, each.law) in held
+    )
+    point = Point(
+        support,
+        np.array([held[elements[k].first, elements[k].second, elements[k].law] for k in support]),
+        np.log([1.0, 1.7, 0.8]),
+        start,
+    )
+    # Mass 1 has a spring between it and mass 2 alone, that pushes; mass 3 knows the force.
+    assert backwards(point, model) == [1, 2]
+    turned = mirrored(point, model, 2)
+    (before,), (after,) = measured.residuals(point), measured.residuals(turned)
+    assert np.abs(before).max() > 1.0
+    np.testing.assert_allclose(after, before * [1.0, -1.0, 1.0], atol=1e-9)
+    springs = {
+        (elements[k].first, elements[k].second): v
+        for k, v in zip(turned.support, turned.strengths, strict=True)
+        if elements[k].law == D
+    }
+    assert springs == {(0, 1): -1.0, (0, 2): -14.0, (0, 3): -8.0, (1, 2): 5.0, (2, 3): 4.0}
 
 
 def test_inner_elements_keep_the_total_momentum():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from discoverers.sparse import SubsetSearch, search_subsets
 from discoverers.sparse.criterion import deviance
 
+from .mirror import backwards, mirrored
 from .problem import Measured, Point, tangent_of
 
 __all__ = ["Charges", "Found", "Ranked", "search_elements"]
@@ -159,10 +160,13 @@ class _Window:
         return self.order[0].cost <= FITS * self.measured.n_observed
 
     @property
-    def exhausted(self) -> bool:
+    def _most(self) -> int:
         rows = max(len(record) for record in self.measured.records)
-        most = min(MOST_CALIBRATIONS, max(MOST_WORK // rows, FEWEST_CALIBRATIONS))
-        return self.calibrations >= most
+        return min(MOST_CALIBRATIONS, max(MOST_WORK // rows, FEWEST_CALIBRATIONS))
+
+    @property
+    def exhausted(self) -> bool:
+        return self.calibrations >= self._most
 
     def explore(self) -> None:
         """Try what the tangents of the best structures suggest, until nothing is new."""
@@ -176,22 +180,28 @@ class _Window:
             for ranked in todo:
                 expanded.add(ranked.point.support)
                 self._expand(ranked)
+        if self.fits:
+            best = self.order[0]
+            for mass in backwards(best.point, self.measured.elements):
+                self._balance(best, mirrored(best.point, self.measured.elements, mass))
         if self.last and self.fits:
-            self._balance()
+            self._balance(self.order[0], self.order[0].point)
 
-    def _balance(self) -> None:
+    def _balance(self, best: Ranked, start: Point) -> None:
         """Look among structures that explain the same with masses more alike.
 
         Stretching the motion of a mass that is not measured leads, along a curve, to other masses
         with other linear elements. With all of these allowed, a strong prior pulls the point along
-        that curve to where the masses are most alike, and the elements are chosen anew there.
+        that curve to where the masses are most alike, and the elements are chosen anew there. A
+        mass that went the wrong way is on the curve's other branch, which begins at its mirror
+        image.
         """
-        best = self.order[0]
         strict = replace(self.measured, likeness=BALANCING)
-        rich = self._richer(best.point.support)[-1]
-        point, cost, _ = strict.minimise(best.point.moved_to(rich), 80, 1e-6)
+        rich = self._richer(start.support)[-1]
+        point, cost, _ = strict.minimise(start.moved_to(rich), 80, 1e-6)
         moved = np.abs(point.log_masses - best.point.log_masses).max()
-        if np.isfinite(cost) and moved > MOVED:
+        if np.isfinite(cost) and (moved > MOVED or start is not best.point):
+            self.calibrations = min(self.calibrations, self._most // 2)
             self._expand(replace(best, point=point))
 
     def prune(self) -> None:
