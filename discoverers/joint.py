@@ -20,10 +20,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_solver import BlockTridiagonal, BlockTridiagonalFactor
-
 from .constraints import Rules
 from .flow import Flow, Record
+from .joined_runs import EliminatedStates, JoinedRuns
 from .libraries import BoundLibrary
 from .sparse import NormalEquations
 from .sparse.bounded import bounded_step
@@ -79,7 +78,7 @@ class _Linearised:
     gradient: Array  # (k,)
     response: list[Array]  # per run (n, V, k): d states / d coefficients
     shift: list[Array]  # per run (n, V): states' own step
-    factors: list[BlockTridiagonalFactor]  # per run, of the states' normal matrix
+    eliminated: EliminatedStates  # the states' normal matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +136,18 @@ class JointProblem:
     def _flow(self) -> Flow:
         return Flow(self.library, self.kept, self.rules)
 
+    @cached_property
+    def _joined(self) -> JoinedRuns:
+        return JoinedRuns.of(self.records)
+
+    def _gaps(self, coef: Array, nodes: Array, substeps: int | None = None) -> Array:
+        """How far the flow from the start of every interval of all runs is from its end."""
+        starts, ends = self._joined.intervals(nodes)
+        reached = self._flow.ends(
+            coef, np.concatenate([starts, nodes[-1:]]), self._joined, substeps or self.substeps
+        )
+        return np.asarray(ends - reached)
+
     def flow(self, coef: Array, y: Array, record: Record, substeps: int | None = None) -> Array:
         """Integrate every node over its interval: (n - 1, V)."""
         return self._flow.ends(coef, y, record, substeps or self.substeps)
@@ -147,13 +158,10 @@ class JointProblem:
         """Take the fewest substeps whose error, by doubling them, is small against the links."""
         tight = LINK_LEVELS[-1] * self.link_std
         for count in choices[:-1]:
-            squared = np.zeros(len(coef))
+            nodes = np.concatenate(states)
             with np.errstate(all="ignore"):
-                for record, y in zip(self.records, states, strict=True):
-                    change = self.flow(coef, y, record, 2 * count) - self.flow(
-                        coef, y, record, count
-                    )
-                    squared += (change**2).sum(axis=0)
+                change = self._gaps(coef, nodes, count) - self._gaps(coef, nodes, 2 * count)
+                squared = (change**2).sum(axis=0)
             if (squared / self.n_nodes < (SUBSTEP_SHARE * tight) ** 2).all():
                 return replace(self, substeps=count)
         return replace(self, substeps=choices[-1])
@@ -162,16 +170,15 @@ class JointProblem:
 
     def _residuals(self, fit: JointFit) -> tuple[Array, Array, Array]:
         """Per state: weighted and plain sums of squared residuals, and degrees of freedom left."""
-        weighted, plain, count = (np.zeros(len(fit.coef)) for _ in range(3))
         local = self.linearise(
             fit.coef, fit.states, fit.level * self.link_std, np.empty(0, dtype=np.intp)
         )
-        for record, y, factor in zip(self.records, fit.states, local.factors, strict=True):
-            squared = (record.x - y) ** 2
-            weighted += (record.precision * squared).sum(axis=0)
-            plain += np.where(record.precision > 0, squared, 0.0).sum(axis=0)
-            variance = np.diagonal(factor.selected_inverse()[0], axis1=1, axis2=2)
-            count += ((record.precision > 0) - record.precision * variance).sum(axis=0)
+        precision = self._joined.precision
+        measured = precision > 0
+        squared = (self._joined.x - np.concatenate(fit.states)) ** 2
+        weighted = (precision * squared).sum(axis=0)
+        plain = np.where(measured, squared, 0.0).sum(axis=0)
+        count = (measured - precision * local.eliminated.variances()).sum(axis=0)
         equations = self.parameters(fit.coef) // fit.coef.shape[1]
         freedom = count - np.bincount(equations, minlength=len(fit.coef))
         return weighted, plain, np.maximum(freedom, 1.0)
@@ -185,8 +192,7 @@ class JointProblem:
         """J per degree of freedom, by state; links of unmeasured states count for all others."""
         weighted, _, freedom = self._residuals(fit)
         link = fit.level * self.link_std
-        for record, y in zip(self.records, fit.states, strict=True):
-            weighted += (((y[1:] - self.flow(fit.coef, y, record)) / link) ** 2).sum(axis=0)
+        weighted += ((self._gaps(fit.coef, np.concatenate(fit.states)) / link) ** 2).sum(axis=0)
         measured = self._measured
         shared = weighted[~measured].sum() / max(int(measured.sum()), 1)
         return np.where(measured, weighted + shared, 0.0) / freedom
@@ -213,11 +219,10 @@ class JointProblem:
 
     def costs(self, coef: Array, states: Sequence[Array], link: Array) -> Array:
         """J by state, shape (V,); infinite where the flow is not finite."""
-        total = np.zeros(len(coef))
+        joined, nodes = self._joined, np.concatenate(states)
         with np.errstate(all="ignore"):
-            for record, y in zip(self.records, states, strict=True):
-                total += (record.precision * (record.x - y) ** 2).sum(axis=0)
-                total += (((y[1:] - self.flow(coef, y, record)) / link) ** 2).sum(axis=0)
+            total = (joined.precision * (joined.x - nodes) ** 2).sum(axis=0)
+            total += ((self._gaps(coef, nodes) / link) ** 2).sum(axis=0)
         return total if np.isfinite(total).all() else np.full(len(coef), np.inf)
 
     def linearise(
@@ -225,42 +230,46 @@ class JointProblem:
     ) -> _Linearised:
         """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
         k = len(columns)
-        schur, gradient = np.zeros((k, k)), np.zeros(k)
-        response, shift, factors = [], [], []
         tight = 1.0 / link**2
-        for record, y in zip(self.records, states, strict=True):
-            with np.errstate(all="ignore"):
-                end, a, b = self._flow.sensitive_ends(coef, y, record, columns, self.substeps)
-            if not (np.isfinite(end).all() and np.isfinite(a).all() and np.isfinite(b).all()):
-                raise FloatingPointError("the flow of the candidate equations is not finite")
-            gap = y[1:] - end
-            weighted_a = tight[:, None] * a
-            diagonal = np.zeros((*y.shape, y.shape[1]))
-            own = np.arange(y.shape[1])
-            diagonal[:, own, own] = record.precision
-            diagonal[1:, own, own] += tight
-            diagonal[:-1] += np.swapaxes(a, 1, 2) @ weighted_a
-            diagonal = 0.5 * (diagonal + np.swapaxes(diagonal, 1, 2))
-            right = np.zeros((*y.shape, k + 1))
-            right[1:, :, :k] -= tight[:, None] * b
-            right[:-1, :, :k] += np.swapaxes(a, 1, 2) @ (tight[:, None] * b)
-            right[..., k] = record.precision * (record.x - y)
-            right[1:, :, k] -= tight * gap
-            right[:-1, :, k] += np.einsum("nij,ni->nj", weighted_a, gap)
-            factor = BlockTridiagonal(diagonal, -weighted_a).factorize()
-            if factor.failed.any():
-                raise FloatingPointError("the states' normal matrix is singular")
-            solved = factor.solve(right, columns=True)
-            border = right[..., :k].reshape(y.size, k)
-            flat = solved.reshape(y.size, k + 1)
-            by_coef = b.reshape(gap.size, k)
-            heavy = (tight[:, None] * b).reshape(gap.size, k)
-            schur += by_coef.T @ heavy - border.T @ flat[:, :k]
-            gradient += heavy.T @ gap.ravel() - border.T @ flat[:, k]
-            response.append(-solved[..., :k])
-            shift.append(solved[..., k])
-            factors.append(factor)
-        return _Linearised(0.5 * (schur + schur.T), gradient, response, shift, factors)
+        joined, y = self._joined, np.concatenate(states)
+        starts, ends = joined.intervals(y)
+        with np.errstate(all="ignore"):
+            reached, a, b = self._flow.sensitive_ends(
+                coef, np.concatenate([starts, y[-1:]]), joined, columns, self.substeps
+            )
+        if not (np.isfinite(reached).all() and np.isfinite(a).all() and np.isfinite(b).all()):
+            raise FloatingPointError("the flow of the candidate equations is not finite")
+        gap = ends - reached
+        from_start, to_end = joined.intervals(np.arange(len(y)))
+        weighted_a, weighted_b = tight[:, None] * a, tight[:, None] * b
+        transposed = np.swapaxes(a, 1, 2)
+        diagonal = np.zeros((*y.shape, y.shape[1]))
+        own = np.arange(y.shape[1])
+        diagonal[:, own, own] = joined.precision
+        diagonal[to_end[:, None], own, own] += tight
+        squared = transposed @ weighted_a
+        diagonal[from_start] += 0.5 * (squared + np.swapaxes(squared, 1, 2))
+        right = np.zeros((*y.shape, k + 1))
+        right[to_end, :, :k] -= weighted_b
+        right[from_start, :, :k] += transposed @ weighted_b
+        right[..., k] = joined.precision * (joined.x - y)
+        right[to_end, :, k] -= tight * gap
+        right[from_start, :, k] += np.einsum("nij,ni->nj", weighted_a, gap)
+        eliminated = EliminatedStates.of(joined.bounds, diagonal, -weighted_a)
+        solved = eliminated.solve(right)
+        border = right[..., :k].reshape(y.size, k)
+        flat = solved.reshape(y.size, k + 1)
+        by_coef, heavy = b.reshape(gap.size, k), weighted_b.reshape(gap.size, k)
+        schur = by_coef.T @ heavy - border.T @ flat[:, :k]
+        gradient = heavy.T @ gap.ravel() - border.T @ flat[:, k]
+        cuts = joined.bounds[1:-1]
+        return _Linearised(
+            0.5 * (schur + schur.T),
+            gradient,
+            np.split(-solved[..., :k], cuts),
+            np.split(solved[..., k], cuts),
+            eliminated,
+        )
 
     # --- fit
 
@@ -366,8 +375,9 @@ class JointProblem:
         except FloatingPointError:
             return np.inf
         links = sum(len(record.steps) for record in self.records)
-        states = sum(float(factor.log_determinant()) for factor in local.factors)
-        return fit.cost + states + 2.0 * links * float(np.log(link).sum())
+        return (
+            fit.cost + local.eliminated.log_determinant() + 2.0 * links * float(np.log(link).sum())
+        )
 
     def normal_equations(self, fit: JointFit, columns: NDArray[np.intp]) -> NormalEquations:
         """J as a quadratic in chosen coefficients (flattened (V, K)), states eliminated.

@@ -103,9 +103,9 @@ def _solve(
         right = np.zeros((*matrix.shape[:2], x.shape[1]))
         right[:, 0, :] = weight[:, None] * x
         fits.append(factor.solve(right, columns=True))
-        inverse = factor.selected_inverse()[0]
-        leverages.append(weight * inverse[:, 0, 0])
-        slope_variances.append(inverse[:, 1, 1])
+        variances = factor.variances()
+        leverages.append(weight * variances[:, 0])
+        slope_variances.append(variances[:, 1])
     residual = sum(
         (weight[:, None] * (x - y[:, 0, :]) ** 2).sum(axis=0)
         for x, y, weight in zip(data, fits, precision, strict=True)
@@ -241,7 +241,7 @@ def smooth_to_slopes(
             right[:, 0] = weight * part[:, 0]
             right[:, 1] = governing * slope / spread[0]
             y = factor.solve(right, columns=False)
-            leverages.append(weight * factor.selected_inverse()[0][:, 0, 0])
+            leverages.append(weight * factor.variances()[:, 0])
             residual += float((weight * (part[:, 0] - y[:, 0]) ** 2).sum())
             fits.append(y)
         if len(fits) < len(steps):

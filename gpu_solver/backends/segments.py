@@ -206,7 +206,7 @@ class SegmentBackend(BlockTridiagonalBackend):
 
         _run(segments, work, task)
         status = np.zeros(count, dtype=np.int64)
-        stays, kept, factor = segments.stays, None, np.empty(0)
+        stays, kept, factor = segments.stays, None, at_ends
         if ends:
             factor, between = (np.empty((count, len(stays) - k, n, n)) for k in (0, 1))
             own = (_at(diagonal), count, steps, stays, n * n, 3)
