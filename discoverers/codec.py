@@ -15,6 +15,7 @@ import pandas as pd
 import sympy
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sympy.core.function import AppliedUndef
 
 from .callables import EquationsFunction
 from .equations import Equations
@@ -95,6 +96,10 @@ class Encoder:
                 "n_inputs": value.n_inputs,
                 "backend": value.backend,
             }
+        if type(value).__name__ == "PDEEquations":
+            return {_TAG: "pde", "data": value.to_dict()}
+        if isinstance(value, sympy.Expr) and value.has(AppliedUndef):
+            return {_TAG: "field_expr", "data": _field_expression(value, where)}
         if isinstance(value, sympy.Expr):
             symbols = {s.name: f"v{i}" for i, s in enumerate(sorted(value.free_symbols, key=str))}
             try:
@@ -237,6 +242,14 @@ class Decoder:
     def _read_equations(self, item: dict[str, Any]) -> Equations:
         return Equations.from_dict(item["data"])
 
+    def _read_pde(self, item: dict[str, Any]) -> Any:
+        from .pde import PDEEquations
+
+        return PDEEquations.from_dict(item["data"])
+
+    def _read_field_expr(self, item: dict[str, Any]) -> sympy.Expr:
+        return self._read_pde(item)[0]
+
     def _read_function(self, item: dict[str, Any]) -> EquationsFunction:
         variables = [sympy.Symbol(name) for name in item["variables"]]
         exprs = [self.decode(expr) for expr in item["exprs"]]
@@ -250,6 +263,20 @@ class Decoder:
         if not (is_dataclass(cls) or issubclass(cls, BaseEstimator)):
             raise ValueError(f"the file holds an object of class {item['class']!r}: not allowed.")
         return cls(**{name: self.decode(entry) for name, entry in item["content"].items()})
+
+
+def _field_expression(expr: sympy.Expr, where: str) -> dict[str, Any]:
+    """An expression in fields u(x, t) and their derivatives, as the first of a system's sides."""
+    from .pde import PDEEquations
+
+    fields = sorted(expr.atoms(AppliedUndef), key=str)
+    arguments = {field.args for field in fields}
+    if len(arguments) != 1 or len(fields[0].args) != 2:
+        raise _function_error(where, sorted({field.func.__name__ for field in fields}))
+    space, time = (argument.name for argument in fields[0].args)
+    sides = [expr] + [sympy.Integer(0)] * (len(fields) - 1)
+    names = [field.func.__name__ for field in fields]
+    return PDEEquations(sides, names, space, time).to_dict()
 
 
 def _function_error(where: str, names: list[str]) -> TypeError:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -14,16 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from .callables import EquationsFunction
 from .equations import Equations
-from .persistence import load_estimator, save_estimator
+from .persistence import Persistent
 
 if TYPE_CHECKING:
-    from .base import BaseDiscoverer
     from .right_hand_side import RightHandSide
 
 PLOT_KINDS = ("fit", "states", "phase", "edges", "pareto", "coefficients")
 
 
-class Exports:
+class Exports(Persistent):
     """Mixin that hands a fitted estimator's equations on to other tools."""
 
     equations_: Equations
@@ -138,43 +136,3 @@ class Exports:
         from . import plotting
 
         return getattr(plotting, f"plot_{kind}")(self, ax=ax, **options)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the estimator, fitted or not, to one file without pickle; `load` reads it.
-
-        Parameters
-        ----------
-        path : str or path-like
-            File to write (a zip archive of JSON, expressions as text, and safetensors).
-
-        Raises
-        ------
-        TypeError
-            If a parameter or attribute cannot be stored, for instance a user's function.
-        """
-        save_estimator(cast("BaseDiscoverer", self), path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read an estimator that `save` wrote; no code in the file is ever run.
-
-        Parameters
-        ----------
-        path : str or path-like
-
-        Returns
-        -------
-        estimator of this class
-
-        Raises
-        ------
-        ValueError
-            If the file is no saved estimator, or one of another class.
-        """
-        estimator = load_estimator(path)
-        if not isinstance(estimator, cls):
-            raise ValueError(
-                f"{os.fspath(path)} holds a {type(estimator).__name__}, not a {cls.__name__}. "
-                f"Use discoverers.load."
-            )
-        return estimator

@@ -13,7 +13,7 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, cast
 
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -22,14 +22,59 @@ from .codec import Decoder, Encoder, class_name
 
 if TYPE_CHECKING:
     from .base import BaseDiscoverer
+    from .pde import PDEDiscoverer
 
-__all__ = ["load_estimator", "save_estimator"]
+__all__ = ["Persistent", "load_estimator", "save_estimator"]
 
 FORMAT = "discoverers.estimator/1"
 _STATE, _ARRAYS = "estimator.json", "arrays.safetensors"
 
 
-def save_estimator(estimator: BaseDiscoverer, path: str | os.PathLike[str]) -> None:
+class Persistent:
+    """Mixin of `save` and `load`."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimator, fitted or not, to one file without pickle; `load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write (a zip archive of JSON, expressions as text, and safetensors).
+
+        Raises
+        ------
+        TypeError
+            If a parameter or attribute cannot be stored, for instance a user's function.
+        """
+        save_estimator(cast("BaseDiscoverer", self), path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read an estimator that `save` wrote; no code in the file is ever run.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        estimator of this class
+
+        Raises
+        ------
+        ValueError
+            If the file is no saved estimator, or one of another class.
+        """
+        estimator = load_estimator(path)
+        if not isinstance(estimator, cls):
+            raise ValueError(
+                f"{os.fspath(path)} holds a {type(estimator).__name__}, not a {cls.__name__}. "
+                f"Use discoverers.load."
+            )
+        return estimator
+
+
+def save_estimator(estimator: BaseDiscoverer | PDEDiscoverer, path: str | os.PathLike[str]) -> None:
     """Write an estimator to a file; see `discoverers.base.BaseDiscoverer.save`."""
     encoder = Encoder()
     fitted = {
@@ -64,7 +109,7 @@ def save_estimator(estimator: BaseDiscoverer, path: str | os.PathLike[str]) -> N
         raise
 
 
-def load_estimator(path: str | os.PathLike[str]) -> BaseDiscoverer:
+def load_estimator(path: str | os.PathLike[str]) -> BaseDiscoverer | PDEDiscoverer:
     """Read an estimator that `save` wrote, of whatever class.
 
     Parameters
@@ -74,7 +119,7 @@ def load_estimator(path: str | os.PathLike[str]) -> BaseDiscoverer:
 
     Returns
     -------
-    BaseDiscoverer
+    BaseDiscoverer or PDEDiscoverer
 
     Raises
     ------
@@ -82,8 +127,6 @@ def load_estimator(path: str | os.PathLike[str]) -> BaseDiscoverer:
         If the file is no saved estimator, holds what this version does not know, or is of a class
         that is not defined.
     """
-    from .base import BaseDiscoverer
-
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(_STATE))
@@ -96,9 +139,10 @@ def load_estimator(path: str | os.PathLike[str]) -> BaseDiscoverer:
             f"{os.fspath(path)} has the format {found!r}; this version reads {FORMAT!r}."
         )
     decoder = Decoder(arrays)
-    cls = decoder.find_class(document["class"], BaseDiscoverer)
+    # Only classes that have these methods are read, so naming another one runs nothing.
+    cls = decoder.find_class(document["class"], Persistent)
     parameters = {name: decoder.decode(item) for name, item in document["parameters"].items()}
-    estimator: BaseDiscoverer = cls(**parameters)
+    estimator: BaseDiscoverer | PDEDiscoverer = cls(**parameters)
     fitted = {name: decoder.decode(item) for name, item in document["fitted"].items()}
     estimator.__dict__.update(fitted)
     return estimator

@@ -34,8 +34,8 @@ class FieldAnswers:
     boundary_: str
     state_names_: tuple[str, ...]
     on_failure: str
-    _listed: bool
-    _squeeze: bool
+    listed_: bool
+    squeeze_: bool
 
     def predict(self, t: Any) -> Any:
         """Integrate the equations from the smoothed first field of each training run.
@@ -58,7 +58,7 @@ class FieldAnswers:
             If the integration fails and ``on_failure="raise"``.
         """
         check_is_fitted(self)
-        several = self._listed
+        several = self.listed_
         times = list(t) if several and isinstance(t, (list, tuple)) else [t]
         if len(times) != len(self.solution_):
             raise ValueError(
@@ -75,7 +75,7 @@ class FieldAnswers:
                 )
             found = self._integrate(wanted, fitted.X[0], fitted.x, begin=float(fitted.t[0]))
             out.append(self._settled(found))
-        shaped = [X[:, :, 0] if self._squeeze else X for X in out]
+        shaped = [X[:, :, 0] if self.squeeze_ else X for X in out]
         return shaped if several else shaped[0]
 
     def simulate(self, t: ArrayLike, u0: ArrayLike, *, x: ArrayLike | None = None) -> Array:

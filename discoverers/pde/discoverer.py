@@ -22,6 +22,7 @@ from discoverers.exceptions import (
     IdentifiabilityWarning,
     MisfitWarning,
 )
+from discoverers.persistence import Persistent
 
 from .answers import FieldAnswers
 from .candidates import polynomial_candidates
@@ -52,7 +53,7 @@ class FittedField:
     X: Array
 
 
-class PDEDiscoverer(FieldAnswers, RegressorMixin, BaseEstimator):
+class PDEDiscoverer(FieldAnswers, Persistent, RegressorMixin, BaseEstimator):
     """Discover the partial differential equation ``u_t = ...`` of measured fields in one dimension.
 
     Terms are monomials of the states times spatial derivatives. They are integrated against smooth
@@ -112,6 +113,8 @@ class PDEDiscoverer(FieldAnswers, RegressorMixin, BaseEstimator):
     state_names_ : tuple of str
     converged_ : bool
         Whether selection and variance settled.
+    listed_, squeeze_ : bool
+        Whether the fields came as a list of runs, and without an axis of states.
 
     References
     ----------
@@ -266,8 +269,8 @@ class PDEDiscoverer(FieldAnswers, RegressorMixin, BaseEstimator):
             "boundary_": self._boundary(selection),
             "state_names_": fields.state_names,
             "converged_": all(fit.converged for fit in fits),
-            "_listed": fields.listed,
-            "_squeeze": fields.squeeze,
+            "listed_": fields.listed,
+            "squeeze_": fields.squeeze,
         }
 
     def _boundary(self, selection: FieldSelection) -> str:

@@ -41,9 +41,6 @@ MOST_NOISE = 0.8
 UNTOLD = 1e-3
 """Weight that is left to such a combination: its coefficient costs nothing and gains nothing."""
 
-LEAST_SCALE = 0.5
-"""Standard errors do not fall below what this share of the rows' variance gives."""
-
 
 @dataclass(frozen=True, eq=False)
 class CellCriterion:
@@ -166,14 +163,40 @@ def fit_equation(
             starts = (simple,)
         variances, offset = found.variances, found.offset
     coef = normal.solve(best)
-    index = np.ix_(best, best)
-    inverse = np.linalg.pinv(normal.gram[index], hermitian=True)
     freedom = max(count - len(best), 1)
-    # Variances are the larger of two estimates: what is left tells by how much they are too large.
-    scale = max(LEAST_SCALE, search.losses[best] / freedom)
-    covariance = scale * inverse @ plain[index] @ inverse
-    errors = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    errors = _errors(rows, state, best, coef, normal, variances)
     return EquationFit(search, normal, coef, errors, found.misfit / freedom, rounds, settled)
+
+
+def _errors(
+    rows: Sequence[WeakRows],
+    state: int,
+    best: Support,
+    coef: Array,
+    normal: NormalEquations,
+    variances: Sequence[Array],
+) -> Array:
+    """Standard errors of coefficients from the residuals themselves.
+
+    Weights are the larger of two estimates of the variance, so they say little about errors. Rows
+    against orthonormal test functions have independent noise, whatever its size: their squared
+    residuals, noise in the terms included, give the scatter of the estimate without a model
+    (White, Econometrica 48, 1980), each as it is of a fit without its row (MacKinnon and White,
+    J. Econometrics 29, 1985): rows that the fit follows would pass as exact.
+    """
+    columns = list(best)
+    if not columns:
+        return np.zeros(0)
+    inverse = np.linalg.pinv(normal.gram[np.ix_(best, best)], hermitian=True)
+    scatter = np.zeros((len(best), len(best)))
+    for part, variance in zip(rows, variances, strict=True):
+        features = part.features[:, columns]
+        left = (part.rates[:, state] - features @ coef) / variance
+        leverage = np.einsum("ni,ij,nj->n", features, inverse, features) / variance
+        influence = features * (left / np.maximum(1.0 - leverage, 0.1))[:, None]
+        scatter += influence.T @ influence
+    covariance = inverse @ scatter @ inverse
+    return np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
 
 
 @dataclass(frozen=True, eq=False)
