@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import cumulative_simpson
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from discoverers.shooting import Observation, Record
@@ -173,15 +174,14 @@ class ANODEBaseline(NeuralODEBaseline):
         n_channels = record.y.shape[1]
         observed = Observation.linear(_names(n_channels), states=np.eye(n_channels))
         start = guess(record, observed, 1, n_channels)
-        # Augmented states have no data: slow cosines, so that they are not all the same.
-        span = (record.t - record.t[0]) / (record.t[-1] - record.t[0])
-        order = np.arange(1, self.n_augmented + 1)
-        phase = np.pi * span[:, None] * order
-        size = float(np.nanstd(record.y)) or 1.0
-        slope = np.pi * order / (record.t[-1] - record.t[0])
-        extra = size * np.sin(phase)
-        rate = size * np.cos(phase) * slope
-        return np.column_stack([start.states, extra]), np.column_stack([start.outputs, rate])
+        # Augmented states have no data: integrals of the channels, which start at zero as they do
+        # and whose rates a function of the other states gives; integrals of these for more.
+        columns, rates = list(start.states.T[:n_channels]), list(start.outputs.T)
+        for k in range(self.n_augmented):
+            rate = columns[k] - columns[k].mean()
+            columns.append(cumulative_simpson(rate, x=record.t, initial=0.0))
+            rates.append(rate)
+        return np.column_stack(columns), np.column_stack(rates)
 
     def _known(self, record: Record, kinematics: Kinematics) -> Array:
         known = np.full(kinematics.n_states, np.nan)
