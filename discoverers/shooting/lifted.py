@@ -137,10 +137,10 @@ def lifted(
         prior_precision=prior_precision,
         substeps=substeps,
     )
-    link = LINKS[-1] * moves
-    if single.cost <= WORSE * _cost(problem, point, link):
+    tightest = LINKS[-1] * moves
+    if single.cost <= WORSE * _cost(problem, point, tightest):
         return single
-    return _report(problem, point, known, link)
+    return _report(problem, point, known, tightest)
 
 
 def lifted_tangent(

@@ -24,8 +24,25 @@ Array = NDArray[np.float64]
 
 DEGREE = 3
 
+CORNER_WEIGHT = 2.2
+"""Complexity of ``|q - b|`` with a knot b that is estimated: a function, and a number more."""
+
 LAYER = 1e-3
 """Width of the layer in which sign is smooth, per size of its argument."""
+
+
+@dataclass(frozen=True, order=True)
+class Corner:
+    """``|variable - knot|`` in one of the laws."""
+
+    law: int
+    variable: str
+    knot: float
+
+    @property
+    def term(self) -> sympy.Expr:
+        """The term with its number."""
+        return sympy.Abs(sympy.Symbol(self.variable) - sympy.Float(self.knot))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +63,8 @@ class Dictionary:
     required : ndarray of bool, shape (K,)
     widths : mapping of str to float
         Width, by state, of the layer in which sign goes from -1 to 1 when it is integrated.
+    corners : mapping of int to Corner
+        Columns whose knot was estimated; they are the last ones.
     """
 
     chain: Chain
@@ -55,6 +74,7 @@ class Dictionary:
     values: tuple[float | None, ...]
     required: NDArray[np.bool_]
     widths: Mapping[str, float] = field(default_factory=dict)
+    corners: Mapping[int, Corner] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.terms)
@@ -92,6 +112,26 @@ class Dictionary:
             for name, size in zip(self.chain.state_names, sizes, strict=True)
         }
         return replace(self, widths=widths)
+
+    def with_corners(self, corners: Sequence[Corner]) -> Dictionary:
+        """With a column more for each of some corners."""
+        n, K = len(corners), len(self)
+        return replace(
+            self,
+            terms=(*self.terms, *(corner.term for corner in corners)),
+            laws=(*self.laws, *(corner.law for corner in corners)),
+            weights=np.concatenate([self.weights, np.full(n, CORNER_WEIGHT)]),
+            values=(*self.values, *([None] * n)),
+            required=np.concatenate([self.required, np.zeros(n, dtype=bool)]),
+            corners={**self.corners, **{K + i: one for i, one in enumerate(corners)}},
+        )
+
+    def moved(self, corners: Mapping[int, Corner]) -> Dictionary:
+        """With other knots in some of the corners' columns."""
+        terms = list(self.terms)
+        for k, corner in corners.items():
+            terms[k] = corner.term
+        return replace(self, terms=tuple(terms), corners={**self.corners, **corners})
 
     @property
     def names(self) -> tuple[str, ...]:

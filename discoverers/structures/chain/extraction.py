@@ -32,8 +32,9 @@ from discoverers.shooting import (
 from discoverers.sparse import NormalEquations, search_subsets
 from discoverers.sparse.criterion import deviance
 
+from .corners import bend
 from .dictionary import Dictionary
-from .judging import Candidate, Judge, Support, contributions
+from .judging import Candidate, Charges, Judge, Support, contributions
 from .model import ChainTask
 from .spline_kan import SplineKAN
 from .start import Start
@@ -64,16 +65,6 @@ LEADERS = 6
 
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Charges:
-    """The dictionary's charges, as the subset search asks for them."""
-
-    values: Array
-
-    def charges(self, n_rows: int) -> Array:
-        return self.values
 
 
 @dataclass(eq=False)
@@ -361,6 +352,7 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         work.noise_std = np.maximum(guess.noise_std, task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
+    bend(work)
     if work.doubtful(kan):
         work.lift(kan.guess)
     return work
@@ -388,7 +380,7 @@ def score_subsets(
         exhausted = size
     if exhausted + len(always) < min(max_terms, normal.n_columns):
         found = search_subsets(
-            normal, _Charges(charges), [*always, *others], max_terms, starts=list(scores)[:5]
+            normal, Charges(charges), [*always, *others], max_terms, starts=list(scores)[:5]
         )
         scores.update(
             (support, score)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from discoverers.shooting import Calibration, StateSpaceModel, calibrate, lifted
 
+from .corners import knotted
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, shares
 from .model import ChainTask, enough_substeps
@@ -45,6 +46,10 @@ class Finished:
         With covariance in the data's own noise.
     noise_std : ndarray of shape (C,)
     offset_identifiable : bool or None
+    dictionary : Dictionary
+        With the knots of corners where the calibration put them.
+    knots_std : ndarray
+        Standard errors of the knots of the support's corners; the covariance has them last.
     """
 
     support: tuple[int, ...]
@@ -53,6 +58,8 @@ class Finished:
     calibration: Calibration
     noise_std: Array
     offset_identifiable: bool | None
+    dictionary: Dictionary
+    knots_std: Array
 
 
 def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
@@ -67,7 +74,7 @@ def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finish
     judge = Judge.of(task, dictionary)
     while True:
         made = _calibrated(task, dictionary, chosen)
-        fit, k = made.calibration, len(made.support)
+        fit, k, dictionary = made.calibration, len(made.support), made.dictionary
         if not np.isfinite(fit.cost) or k < 2:
             return made
         coef = fit.theta[len(fit.theta) - k :]
@@ -86,12 +93,26 @@ def finish(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finish
 
 
 def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> Finished:
+    observation = task.data.observation(dictionary.chain.state_names)
+    judge = Judge.of(task, dictionary)
+    bent = [k for k in chosen.support if k in dictionary.corners]
+    straight = [dictionary.columns[k] for k in chosen.support if k not in bent]
+    if bent:
+        corners = [dictionary.corners[k] for k in bent]
+        first, moved = knotted(
+            task, straight, corners, chosen.coef, chosen.x0, task.free_x0,
+            judge.noise(chosen.rss, len(chosen.coef)), None, 40,
+        )  # fmt: skip
+        if np.isfinite(first.cost):
+            dictionary = dictionary.moved(dict(zip(bent, moved, strict=True)))
+            chosen = replace(
+                chosen, coef=first.theta[len(first.theta) - len(chosen.coef) :],
+                x0=first.x0[:, : chosen.x0.shape[1]], rss=first.rss,
+            )  # fmt: skip
     columns = [dictionary.columns[k] for k in chosen.support]
     model = dictionary.chain.model(columns)
     skip = model.n_columns - len(columns)
     theta = np.concatenate([np.ones(skip), chosen.coef])
-    observation = task.data.observation(dictionary.chain.state_names)
-    judge = Judge.of(task, dictionary)
     substeps = enough_substeps(model, theta, chosen.x0, task.records, 1e-6, MAX_SUBSTEPS)
     free = task.free_x0.copy()
     noise = judge.noise(chosen.rss, len(columns))
@@ -122,8 +143,22 @@ def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> F
     if np.isfinite(fit.cost):
         noise = _noise(task, fit, len(columns) + int(free.sum()))
         fit = calibrated(fit.theta, fit.x0, noise)
+    std = np.zeros(0)
+    if bent and np.isfinite(fit.cost):
+        corners = [dictionary.corners[k] for k in bent]
+        last, _ = knotted(
+            task, straight, corners, fit.theta[skip:], fit.x0, free, noise, substeps, 0
+        )
+        knots = last.unknowns.positions[0, model.n_states :]
+        order = [k for k in range(last.unknowns.size) if k not in knots] + knots.tolist()
+        if np.isfinite(last.cost):
+            every = np.ix_(order, order)
+            fit = replace(fit, normal=last.normal[every], covariance=last.covariance[every])
+            std = np.sqrt(np.diagonal(last.covariance)[knots])
     written = dictionary.chain.model([dictionary.exact_columns[k] for k in chosen.support])
-    return Finished(chosen.support, model, written, fit, noise, identifiable)
+    return Finished(
+        chosen.support, model, written, fit, noise, identifiable, dictionary, std
+    )  # fmt: skip
 
 
 def _noise(task: ChainTask, fit: Calibration, n_parameters: int) -> Array:

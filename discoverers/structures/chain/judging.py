@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .dictionary import Dictionary
 from .model import ChainTask
 
-__all__ = ["Candidate", "Judge", "Support"]
+__all__ = ["Candidate", "Charges", "Judge", "Support"]
 
 Array = NDArray[np.float64]
 Support = tuple[int, ...]
@@ -24,6 +24,17 @@ SWITCH_SHARE = 1e-2
 
 SWITCH_FLOOR = 3.0
 """Floor of laws that jump, in units of others': samples close to a switch hang on its moment."""
+
+
+@dataclass(frozen=True, eq=False)
+class Charges:
+    """Charges that are known, as the subset search asks for them."""
+
+    values: Array
+
+    def charges(self, n_rows: int) -> Array:
+        """Charge of each column, shape (K,)."""
+        return self.values
 
 
 @dataclass(frozen=True, eq=False)

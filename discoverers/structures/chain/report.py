@@ -74,7 +74,10 @@ def report(task: ChainTask, stages: Stages) -> StructuralFit:
             shift[lowest] = (states[0][:head] - kan.calibration.paths[0].X)[:, lowest].mean(axis=0)
         inputs = [record.u for record in stages.extraction.learnt_on]
         edges = edge_functions(kan, inputs, shift, equations)
+    knots = writer.knots()
     names = [name for name, _ in writer.parameters]
+    if np.isfinite(knots["std_error"]).any():
+        names += [f"knot of {term}" for term in knots["term"]]
     noise = finished.noise_std if usable else stages.start.noise_std
     return StructuralFit(
         equations=equations,
@@ -97,6 +100,7 @@ def report(task: ChainTask, stages: Stages) -> StructuralFit:
         x_offset_identifiable=finished.offset_identifiable,
         notes=tuple(writer.notes()),
         extras={
+            "knots_": knots,
             "residual_to_smoother_": noise / np.maximum(stages.start.noise_std, task.floor),
         },
     )
@@ -141,6 +145,22 @@ class _Writer:
             text = f"{self.chain.state_names[place]}(0)"
             out.append((f"{text} of run {run}" if several else text, int(place)))
         return out
+
+    def knots(self) -> pd.DataFrame:
+        """Corners of the law: term, variable, where its knot is, and how well that is known."""
+        finished = self.stages.finished
+        bent = [
+            self.dictionary.corners[k] for k in finished.support if k in self.dictionary.corners
+        ]
+        known = len(finished.knots_std) == len(bent)
+        return pd.DataFrame(
+            {
+                "term": [self.name(corner.term) for corner in bent],
+                "variable": [corner.variable for corner in bent],
+                "knot": np.array([corner.knot for corner in bent], dtype=np.float64),
+                "std_error": finished.knots_std if known else np.full(len(bent), np.nan),
+            }
+        )
 
     def guessed(self, parts: Sequence[Array]) -> tuple[Array, ...]:
         """Guessed states, padded with their last values where the guess had only the heads."""

@@ -1,0 +1,232 @@
+"""Corners: terms ``|q - b|`` whose knot b is a free parameter, as clearances and end stops have.
+
+No finite dictionary holds them, so they are proposed where they pay. The tangent prices corners on
+a grid of knots, beside the terms of the best law and the linear ones; sets that promise a better
+score are calibrated with their knots as unknowns of the ODE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from discoverers.shooting import Calibration, Column, StateSpaceModel, calibrate
+from discoverers.sparse import NormalEquations, search_subsets
+
+from .dictionary import CORNER_WEIGHT, Corner, Dictionary
+from .judging import Charges, Judge
+from .model import ChainTask
+
+if TYPE_CHECKING:
+    from .extraction import Extraction
+
+__all__ = ["bend", "grid", "knotted", "price_corners"]
+
+Array = NDArray[np.float64]
+
+KNOTS = 24
+"""Knots of the grid over a variable's range, its ends left out."""
+
+MARGIN = 6.0
+"""A set with corners has to promise a score lower than the best law's by this much."""
+
+TRIED = 3
+ITERATIONS = 15
+
+
+def bend(work: Extraction) -> None:
+    """Try corners with free knots, where they promise a better law, and search among them."""
+    task, ranked = work.task, work.ranked
+    library = task.options.library
+    if not ranked or task.options.parity or not (isinstance(library, str) and library == "auto"):
+        return
+    best, K = ranked[0], len(work.dictionary)
+    places = grid(work.dictionary, best.states)
+    tops = work.dictionary.chain.tops
+    extra = [Column(one.term, {tops[one.law]: 1.0}) for one in places]
+    theta = np.zeros(K + len(extra))
+    theta[list(best.support)] = best.coef
+    work.noise_std = work.judge.noise(best.rss, len(best.coef))
+    around = work.quadratic(extra, theta, best.x0)
+    if around is None:
+        return
+    promising = price_corners(
+        around, work.dictionary, work.judge.charges, places, best.support, work.max_terms
+    )
+    for support, corners in promising:
+        near = [K + _nearest(places, corner) for corner in corners]
+        fit, moved = knotted(
+            task, [work.dictionary.columns[k] for k in support], corners,
+            around.solve([*support, *near]), best.x0, task.free_x0, work.noise_std,
+            work.substeps_of(support), ITERATIONS,
+        )  # fmt: skip
+        if np.isfinite(fit.cost):
+            first = len(work.dictionary)
+            work.dictionary = work.dictionary.with_corners(moved)
+            work.judge = Judge.of(task, work.dictionary)
+            every = (*support, *range(first, first + len(moved)))
+            work.try_support(
+                every, fit.theta[len(fit.theta) - len(every) :], fit.x0[:, : best.x0.shape[1]]
+            )
+    if work.dictionary.corners:
+        work.search()
+
+
+def _nearest(places: Sequence[Corner], corner: Corner) -> int:
+    """Which corner of the grid is the nearest one in the same law and variable."""
+    apart = [
+        abs(one.knot - corner.knot)
+        if (one.law, one.variable) == (corner.law, corner.variable)
+        else np.inf
+        for one in places
+    ]
+    return int(np.argmin(apart))
+
+
+def grid(dictionary: Dictionary, states: Sequence[Array]) -> list[Corner]:
+    """Corners of all coordinates and velocities on a grid over where they went."""
+    chain, X = dictionary.chain, np.concatenate(list(states))
+    out = []
+    for law in range(chain.n_dof):
+        for place, name in enumerate(chain.state_names):
+            low, high = X[:, place].min(), X[:, place].max()
+            if low < high:
+                knots = np.linspace(low, high, KNOTS + 2)[1:-1]
+                out += [Corner(law, name, float(knot)) for knot in knots]
+    return out
+
+
+def price_corners(
+    quadratic: NormalEquations,
+    dictionary: Dictionary,
+    charges: Array,
+    corners: Sequence[Corner],
+    support: Sequence[int],
+    max_terms: int,
+) -> list[tuple[tuple[int, ...], tuple[Corner, ...]]]:
+    """Sets of dictionary columns and corners that promise more than a law without them.
+
+    Parameters
+    ----------
+    quadratic : NormalEquations
+        Over the dictionary's columns, then the corners.
+    dictionary : Dictionary
+    charges : ndarray of shape (K,)
+        Of the dictionary's columns.
+    corners : sequence of Corner
+    support : sequence of int
+        The best law so far.
+    max_terms : int
+
+    Returns
+    -------
+    list of (columns, corners)
+        The most promising first; neighbours on the grid are one corner between them.
+    """
+    K = len(dictionary)
+    unit = float(charges.max(initial=0.0) / max(dictionary.weights.max(), 1.0))
+    priced = Charges(np.concatenate([charges, np.full(len(corners), CORNER_WEIGHT * unit)]))
+    linear = [k for k in range(K) if dictionary.weights[k] == 1.0 or dictionary.required[k]]
+    plain = sorted({*support, *linear})
+    always = {k for k in range(K) if dictionary.required[k]}
+    every = [*plain, *range(K, K + len(corners))]
+    search = search_subsets(
+        quadratic, priced, every, max_terms, starts=[tuple(sorted(support)), tuple(linear)],
+        required=sorted(always),
+    )  # fmt: skip
+    without = [s for one, s in search.scores.items() if max(one, default=0) < K]
+    limit = min(without, default=np.inf) - MARGIN
+    found: dict[tuple[tuple[int, ...], tuple[Corner, ...]], float] = {}
+    for one, score in sorted(search.scores.items(), key=lambda item: item[1]):
+        if score >= limit or len(found) == TRIED:
+            break
+        if max(one, default=0) < K:
+            continue
+        coef = quadratic.solve(list(one))
+        chosen = [(corners[k - K], coef[i]) for i, k in enumerate(one) if k >= K]
+        found.setdefault((tuple(k for k in one if k < K), _merged(chosen)), score)
+    return list(found)
+
+
+def _merged(chosen: Sequence[tuple[Corner, float]]) -> tuple[Corner, ...]:
+    """Corners next to each other on the grid, with the same sign, as one between them."""
+    out: list[tuple[Corner, float]] = []
+    for corner, value in sorted(chosen, key=lambda item: item[0]):
+        if out:
+            last, weight = out[-1]
+            alike = (last.law, last.variable) == (corner.law, corner.variable)
+            if alike and weight * value > 0.0 and corner.knot - last.knot < _reach(chosen, corner):
+                share = abs(value) / (abs(value) + abs(weight))
+                knot = last.knot + share * (corner.knot - last.knot)
+                out[-1] = (replace(corner, knot=float(knot)), weight + value)
+                continue
+        out.append((corner, value))
+    return tuple(corner for corner, _ in out)
+
+
+def _reach(chosen: Sequence[tuple[Corner, float]], corner: Corner) -> float:
+    knots = [one.knot for one, _ in chosen if one.variable == corner.variable]
+    return 0.25 * (max(knots) - min(knots)) if len(knots) > 2 else 0.0
+
+
+def knotted(
+    task: ChainTask,
+    columns: Sequence[Column],
+    corners: Sequence[Corner],
+    coef: Array,
+    x0: Array,
+    free_x0: NDArray[np.bool_],
+    noise_std: Array,
+    substeps: int | None,
+    iterations: int,
+) -> tuple[Calibration, tuple[Corner, ...]]:
+    """Calibrate a law together with the knots of its corners.
+
+    Parameters
+    ----------
+    task : ChainTask
+    columns : sequence of Column
+        Of the law, corners not included.
+    corners : sequence of Corner
+        With their knots to start from.
+    coef : ndarray of shape (k + corners,)
+    x0 : ndarray of shape (runs, n_s)
+    free_x0 : ndarray of bool, shape (runs, n_s)
+    noise_std, substeps, iterations
+        As in `calibrate`.
+
+    Returns
+    -------
+    Calibration
+        Its states end with the knots, which all runs share.
+    tuple of Corner
+        With the knots that it found.
+    """
+    chain, runs = task.chain, len(task.records)
+    names = [f"knot_{i}" for i in range(len(corners))]
+    bent = [
+        Column(
+            sympy.Abs(sympy.Symbol(corner.variable) - sympy.Symbol(name)),
+            {chain.tops[corner.law]: 1.0},
+        )
+        for corner, name in zip(corners, names, strict=True)
+    ]
+    model = StateSpaceModel(
+        (*chain.state_names, *names), chain.input_names, [*chain.kinematics(), *columns, *bent]
+    )
+    knots = np.tile([corner.knot for corner in corners], (runs, 1))
+    skip = model.n_columns - len(coef)
+    fit = calibrate(
+        model, np.concatenate([np.ones(skip), coef]), np.hstack([x0, knots]), task.records,
+        task.data.observation(model.state_names), noise_std,
+        free_x0=np.hstack([free_x0, np.ones_like(knots, dtype=bool)]), max_iterations=iterations,
+        substeps=substeps,
+    )  # fmt: skip
+    at = fit.x0[0, len(chain.state_names) :]
+    moved = (replace(one, knot=float(knot)) for one, knot in zip(corners, at, strict=True))
+    return fit, tuple(moved)
