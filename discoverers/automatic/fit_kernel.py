@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from discoverers.shooting.kernels import shoot
 
+from .kernels import solve
+
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
@@ -45,41 +47,47 @@ def _linearised(
     gradient: Array,
     rss: Array,
     paths: Array,
-    derivatives: bool,
 ) -> float:
-    """Cost of whitened residuals; with derivatives the normal equations, too."""
+    """Cost of whitened residuals; normal equations and paths are written."""
     n_runs, V = x0.shape
     K, m = len(theta), len(constants)
     n_s = V + m
     cost = 0.0
-    matrix[:] = 0.0
-    gradient[:] = 0.0
-    rss[:] = 0.0
-    every = np.arange(K) if derivatives else np.empty(0, dtype=np.int64)
+    finite = True
+    for a in range(len(gradient)):
+        gradient[a] = 0.0
+        for b in range(len(gradient)):
+            matrix[a, b] = 0.0
+    for v in range(V):
+        rss[v] = 0.0
+    every = np.arange(K)
     for run in range(n_runs):
         first = at[run]
         n = min(at[run + 1] - first, window)
-        own = np.flatnonzero(place[run] >= 0) if derivatives else np.empty(0, dtype=np.int64)
-        width = K + m + len(own) if derivatives else 0
+        width = K + m
+        for v in range(V):
+            if place[run, v] >= 0:
+                width += 1
         S = np.zeros((n_s, width))
         start = np.empty((1, n_s))
-        start[0, :V] = x0[run]
-        start[0, V:] = constants
-        where = np.empty(width, dtype=np.int64)
-        if derivatives:
-            for k in range(K + m):
-                where[k] = k
-            for a in range(m):
-                S[V + a, K + a] = 1.0
-            for a in range(len(own)):
-                S[own[a], K + m + a] = 1.0
-                where[K + m + a] = place[run, own[a]]
-        size = max(1.0, np.abs(x0[run]).max())
+        where = np.arange(width)
+        size = 1.0
+        column = K + m
+        for v in range(V):
+            start[0, v] = x0[run, v]
+            size = max(size, abs(x0[run, v]))
+            if place[run, v] >= 0:
+                S[v, column] = 1.0
+                where[column] = place[run, v]
+                column += 1
+        for a in range(m):
+            start[0, V + a] = constants[a]
+            S[V + a, K + a] = 1.0
         X, F = np.empty((n, n_s)), np.empty((n, n_s))
         dX, dF = np.empty((n, n_s, width)), np.empty((n, n_s, width))
-        bound = np.full(n_s, BOUND * size)
-        for a in range(m):
-            bound[V + a] = max(bound[V + a], 10.0 * abs(constants[a]))
+        bound = np.empty(n_s)
+        for v in range(n_s):
+            bound[v] = max(BOUND * size, 10.0 * abs(start[0, v]))
         valid = shoot(
             code, numbers, splines, n_terms, term_of, direction, theta, every, start, S, False,
             t[first : first + n], inputs[first : first + n], stages[first : first + n], bound,
@@ -106,7 +114,8 @@ def _linearised(
             both = matrix[a, b] + matrix[b, a]
             matrix[a, b] = both
             matrix[b, a] = both
-    return cost
+            finite = finite and np.isfinite(both)
+    return cost if finite else np.inf
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -136,9 +145,9 @@ def calibrate_system(
     """Minimise over all unknowns on the first `window` samples of each run.
 
     `place` (runs, V) is where an initial state stands among the unknowns, -1 if it is known.
-    Constants stay within `bounds` (m, 2). A fit that is far above `give_up` and falls slowly ends
-    early. Returns theta, constants, x0, cost, rss (V,), normal matrix, paths, converged, and the
-    number of integrations.
+    `theta`, `constants` and `x0` are written over; constants stay within `bounds` (m, 2). A fit
+    that is far above `give_up` and falls slowly ends early. Returns theta, constants, x0, cost, rss
+    (V,), normal matrix, paths, converged, and the number of integrations.
     """
     K, m = len(theta), len(constants)
     size = max(K + m, place.max() + 1)
@@ -148,46 +157,49 @@ def calibrate_system(
     trial_paths = np.zeros_like(data)
     cost = _linearised(
         code, numbers, splines, n_terms, term_of, direction, theta, constants, x0, place, at, t,
-        inputs, stages, data, weight, window, matrix, gradient, rss, paths, True,
+        inputs, stages, data, weight, window, matrix, gradient, rss, paths,
     )  # fmt: skip
     count = 1
+    scaled, step, scale = np.empty((size, size)), np.empty(size), np.empty(size)
+    trial_theta, trial_constants, trial_x0 = theta.copy(), constants.copy(), x0.copy()
     damping = DAMPING
     converged = False
     slow = 0
     if not np.isfinite(cost):
         return theta, constants, x0, np.inf, rss, matrix, paths, False, count
     for _ in range(iterations):
-        scale = np.sqrt(np.diag(matrix))
         for a in range(size):
-            if not scale[a] > 0.0:
-                scale[a] = 1.0
+            scale[a] = np.sqrt(matrix[a, a]) if matrix[a, a] > 0.0 else 1.0
         accepted = False
         last = cost
         while damping <= LARGEST_DAMPING:
-            scaled = np.empty((size, size))
             for a in range(size):
+                step[a] = gradient[a] / scale[a]
                 for b in range(size):
                     scaled[a, b] = matrix[a, b] / (scale[a] * scale[b])
                 scaled[a, a] += damping
-            step = np.linalg.solve(scaled, gradient / scale) / scale
-            trial_theta = theta + step[:K]
-            trial_constants = constants + step[K : K + m]
+            sound = solve(scaled, step)
+            for a in range(size):
+                step[a] /= scale[a]
+                sound = sound and np.isfinite(step[a])
+            for a in range(K):
+                trial_theta[a] = theta[a] + step[a]
             for a in range(m):
-                trial_constants[a] = min(max(trial_constants[a], bounds[a, 0]), bounds[a, 1])
-            trial_x0 = x0.copy()
+                goal = constants[a] + step[K + a]
+                trial_constants[a] = min(max(goal, bounds[a, 0]), bounds[a, 1])
             for run in range(x0.shape[0]):
                 for v in range(x0.shape[1]):
-                    if place[run, v] >= 0:
-                        trial_x0[run, v] += step[place[run, v]]
+                    away = step[place[run, v]] if place[run, v] >= 0 else 0.0
+                    trial_x0[run, v] = x0[run, v] + away
             trial = np.inf
-            if np.all(np.isfinite(step)):
+            if sound:
                 trial = _linearised(
                     code, numbers, splines, n_terms, term_of, direction, trial_theta,
                     trial_constants, trial_x0, place, at, t, inputs, stages, data, weight, window,
-                    trial_matrix, trial_gradient, trial_rss, trial_paths, True,
+                    trial_matrix, trial_gradient, trial_rss, trial_paths,
                 )  # fmt: skip
                 count += 1
-            if trial <= cost and np.all(np.isfinite(trial_matrix)):
+            if trial <= cost:
                 accepted = True
                 break
             damping *= 10.0
@@ -195,7 +207,10 @@ def calibrate_system(
             # No step in any direction lowers the cost: rounding is all that is left of it.
             converged = True
             break
-        theta, constants, x0, cost = trial_theta, trial_constants, trial_x0, trial
+        cost = trial
+        theta, trial_theta = trial_theta, theta
+        constants, trial_constants = trial_constants, constants
+        x0, trial_x0 = trial_x0, x0
         matrix, trial_matrix = trial_matrix, matrix
         gradient, trial_gradient = trial_gradient, gradient
         rss, trial_rss = trial_rss, rss

@@ -250,7 +250,7 @@ def _run(
         theta,
         constants,
         system.bounds,
-        np.ascontiguousarray(x0),
+        np.array(x0),
         np.where(records.place >= 0, records.place + shift, -1),
         records.at,
         records.times,

@@ -106,38 +106,90 @@ def best_pairs(
     return plain, losses, places
 
 
+# Loops instead of expressions of arrays: each of those costs numba a second to compile.
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _dot(a: Array, b: Array) -> float:
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _project(columns: Array, target: Array, basis: Array) -> Any:
-    """Orthonormal basis of columns (k, r), coefficients (k,), and what they leave of the target."""
+def _add(target: Array, source: Array, share: float) -> None:
+    """Add a share of the source to the target in place."""
+    for i in range(len(target)):
+        target[i] += share * source[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _copy(target: Array, source: Array) -> None:
+    for i in range(len(target)):
+        target[i] = source[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve(matrix: Array, vector: Array) -> bool:
+    """Gauss elimination with pivots, in place; False where the matrix is singular."""
+    n = len(vector)
+    for a in range(n):
+        pivot = a
+        for b in range(a + 1, n):
+            if abs(matrix[b, a]) > abs(matrix[pivot, a]):
+                pivot = b
+        if not abs(matrix[pivot, a]) > 0.0:
+            return False
+        if pivot != a:
+            for c in range(n):
+                matrix[a, c], matrix[pivot, c] = matrix[pivot, c], matrix[a, c]
+            vector[a], vector[pivot] = vector[pivot], vector[a]
+        for b in range(a + 1, n):
+            share = matrix[b, a] / matrix[a, a]
+            for c in range(a, n):
+                matrix[b, c] -= share * matrix[a, c]
+            vector[b] -= share * vector[a]
+    for a in range(n - 1, -1, -1):
+        for b in range(a + 1, n):
+            vector[a] -= matrix[a, b] * vector[b]
+        vector[a] /= matrix[a, a]
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _project(
+    columns: Array, target: Array, basis: Array, coefficients: Array, rest: Array
+) -> float:
+    """Least squares of the target on columns (k, r); returns the loss.
+
+    Written are an orthonormal `basis` (k, r), `coefficients` (k,) and what is left, `rest` (r,).
+    """
     k = len(columns)
     triangle = np.zeros((k, k))
     for a in range(k):
-        basis[a] = columns[a]
-        size = np.sqrt(np.dot(columns[a], columns[a]))
+        _copy(basis[a], columns[a])
+        size = np.sqrt(_dot(columns[a], columns[a]))
         for _ in range(2):
             for b in range(a):
-                share = np.dot(basis[b], basis[a])
+                share = _dot(basis[b], basis[a])
                 triangle[b, a] += share
-                basis[a] -= share * basis[b]
-        length = np.sqrt(np.dot(basis[a], basis[a]))
-        if length <= 1e-11 * size or length == 0.0:
-            basis[a] = 0.0
-            triangle[a, a] = 0.0
-        else:
+                _add(basis[a], basis[b], -share)
+        length = np.sqrt(_dot(basis[a], basis[a]))
+        if length > 1e-11 * size:
             triangle[a, a] = length
-            basis[a] /= length
-    rest = target.copy()
-    share_of = np.zeros(k)
+            _add(basis[a], basis[a], 1.0 / length - 1.0)
+        else:
+            _add(basis[a], basis[a], -1.0)
+    _copy(rest, target)
     for a in range(k):
-        share_of[a] = np.dot(basis[a], rest)
-        rest -= share_of[a] * basis[a]
-    coefficients = np.zeros(k)
+        coefficients[a] = _dot(basis[a], rest)
+        _add(rest, basis[a], -coefficients[a])
     for a in range(k - 1, -1, -1):
-        value = share_of[a]
         for b in range(a + 1, k):
-            value -= triangle[a, b] * coefficients[b]
-        coefficients[a] = value / triangle[a, a] if triangle[a, a] > 0.0 else 0.0
-    return coefficients, rest
+            coefficients[a] -= triangle[a, b] * coefficients[b]
+        coefficients[a] = coefficients[a] / triangle[a, a] if triangle[a, a] > 0.0 else 0.0
+    return _dot(rest, rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -173,13 +225,24 @@ def _filtered(
             return False
     place = 0
     for run in range(len(rows) - 1):
-        r, m = rows[run + 1] - rows[run], samples[run + 1] - samples[run]
-        part = weigh[place : place + r * m].reshape((r, m))
-        first = samples[run]
-        value[rows[run] : rows[run + 1]] = np.dot(part, raw[0, first : first + m])
-        slope[rows[run] : rows[run + 1]] = np.dot(part, raw[1, first : first + m])
-        place += r * m
+        first, m = samples[run], samples[run + 1] - samples[run]
+        for i in range(rows[run], rows[run + 1]):
+            part = weigh[place : place + m]
+            value[i] = _dot(part, raw[0, first : first + m])
+            slope[i] = _dot(part, raw[1, first : first + m])
+            place += m
     return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _goal(now: float, step: float, low: float, high: float) -> float:
+    """Where a constant goes: not too far at once, and not beyond its bounds."""
+    if low > 0.0:
+        goal = now * np.exp(min(max(step, -0.7), 0.7))
+    else:
+        reach = 0.1 * (high - low)
+        goal = now + min(max(step, -reach), reach)
+    return float(min(max(goal, low), high))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -202,76 +265,75 @@ def refine_constants(
 ) -> Any:
     """Variable projection: constants (k,), NaN where a term has none, coefficients and the loss.
 
-    `columns` (k, r) are the filtered terms at the given constants. Constants with a positive lower
-    bound move in their logarithm.
+    `columns` (k, r) are the filtered terms at the given constants; they and `parameters` are
+    written over. Constants with a positive lower bound move in their logarithm.
     """
     k, r = columns.shape
-    free = np.flatnonzero(~np.isnan(parameters))
-    m = len(free)
-    basis = np.empty((k, r))
-    coefficients, rest = _project(columns, target, basis)
-    loss = np.dot(rest, rest)
+    basis, trial_columns = np.empty((k, r)), np.empty((k, r))
+    coefficients, rest = np.empty(k), np.empty(r)
+    loss = _project(columns, target, basis, coefficients, rest)
+    m = 0
+    free = np.empty(k, dtype=np.int64)
+    for a in range(k):
+        if not np.isnan(parameters[a]):
+            free[m] = a
+            m += 1
     if m == 0:
-        return parameters, coefficients, loss
-    value, slope = np.empty(r), np.empty(r)
-    slopes = np.empty((m, r))
-    trial_slopes = np.empty((m, r))
-    for a in range(m):
-        f = free[a]
-        if not _filtered(
-            code[code_at[f] : code_at[f + 1]], numbers[numbers_at[f] : numbers_at[f + 1]], splines,
-            states, inputs, parameters[f], weigh, rows, samples, value, slope,
-        ):  # fmt: skip
-            return parameters, coefficients, loss
-        slopes[a] = slope
-    for _ in range(iterations):
-        J = np.empty((m, r))
-        for a in range(m):
-            f = free[a]
-            scale = parameters[f] if bounds[f, 0] > 0.0 else 1.0
-            J[a] = slopes[a] * (coefficients[f] * scale)
-            for b in range(k):
-                J[a] -= np.dot(basis[b], J[a]) * basis[b]
-        matrix = np.dot(J, J.T)
-        gradient = np.dot(J, rest)
-        for a in range(m):
-            matrix[a, a] += 1e-4 * matrix[a, a] + 1e-30
-        step = np.linalg.solve(matrix, gradient)
-        share = 1.0
-        moved = False
-        for _ in range(HALVINGS):
-            trial = parameters.copy()
-            trial_columns = columns.copy()
-            fine = True
+        return coefficients, loss
+    slopes, trial_slopes, J = np.empty((m, r)), np.empty((m, r)), np.empty((m, r))
+    trial, trial_coefficients, trial_rest = np.empty(k), np.empty(k), np.empty(r)
+    matrix, step = np.empty((m, m)), np.empty(m)
+    _copy(trial, parameters)
+    # The first round only finds the slopes.
+    for iteration in range(iterations + 1):
+        if iteration > 0:
             for a in range(m):
                 f = free[a]
-                low, high = bounds[f, 0], bounds[f, 1]
-                if low > 0.0:
-                    change = min(max(share * step[a], -0.7), 0.7)
-                    goal = parameters[f] * np.exp(change)
-                else:
-                    reach = 0.1 * (high - low)
-                    goal = parameters[f] + min(max(share * step[a], -reach), reach)
-                trial[f] = min(max(goal, low), high)
+                scale = coefficients[f] * (parameters[f] if bounds[f, 0] > 0.0 else 1.0)
+                for i in range(r):
+                    J[a, i] = slopes[a, i] * scale
+                for b in range(k):
+                    _add(J[a], basis[b], -_dot(basis[b], J[a]))
+            for a in range(m):
+                step[a] = _dot(J[a], rest)
+                for b in range(m):
+                    matrix[a, b] = _dot(J[a], J[b])
+                matrix[a, a] += 1e-4 * matrix[a, a] + 1e-30
+            if not solve(matrix, step):
+                break
+        share = 1.0
+        moved = False
+        fall = 0.0
+        for _ in range(HALVINGS):
+            fine = True
+            for c in range(k):
+                _copy(trial_columns[c], columns[c])
+            for a in range(m):
+                f = free[a]
+                if iteration > 0:
+                    trial[f] = _goal(parameters[f], share * step[a], bounds[f, 0], bounds[f, 1])
                 fine = fine and _filtered(
                     code[code_at[f] : code_at[f + 1]], numbers[numbers_at[f] : numbers_at[f + 1]],
-                    splines, states, inputs, trial[f], weigh, rows, samples, value, slope,
+                    splines, states, inputs, trial[f], weigh, rows, samples, trial_columns[f],
+                    trial_slopes[a],
                 )  # fmt: skip
-                trial_columns[f] = value
-                trial_slopes[a] = slope
             if fine:
-                trial_coefficients, trial_rest = _project(trial_columns, target, basis)
-                trial_loss = np.dot(trial_rest, trial_rest)
-                if trial_loss < loss:
+                trial_loss = _project(trial_columns, target, basis, trial_coefficients, trial_rest)
+                if trial_loss < loss or iteration == 0:
+                    fall = loss - trial_loss
+                    loss = trial_loss
                     moved = True
                     break
             share *= 0.3
         if not moved:
             break
-        gain = loss - trial_loss
-        parameters, columns, coefficients = trial, trial_columns, trial_coefficients
-        rest, slopes = trial_rest, trial_slopes.copy()
-        loss = trial_loss
-        if gain <= 1e-5 * loss:
+        _copy(parameters, trial)
+        _copy(coefficients, trial_coefficients)
+        _copy(rest, trial_rest)
+        for c in range(k):
+            _copy(columns[c], trial_columns[c])
+        for a in range(m):
+            _copy(slopes[a], trial_slopes[a])
+        if iteration > 0 and fall <= 1e-5 * loss:
             break
-    return parameters, coefficients, loss
+    return coefficients, loss

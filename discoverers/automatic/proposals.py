@@ -237,7 +237,8 @@ class Proposals:
         programs = [self.programs[one.template.expr] for one in members]
         numbers = [program.numbers for program in programs]
         codes = [program.code for program in programs]
-        parameters, coef, loss = refine_constants(
+        parameters = np.array([one.parameter for one in members])
+        coef, loss = refine_constants(
             np.concatenate(codes),
             np.cumsum([0, *map(len, codes)]).astype(np.int64),
             np.concatenate(numbers),
@@ -250,7 +251,7 @@ class Proposals:
             weigh.samples,
             weigh.target,
             np.ascontiguousarray(filtered[:, list(support)].T),
-            np.array([one.parameter for one in members]),
+            parameters,
             np.array([(one.template.lower, one.template.upper) for one in members]),
             ITERATIONS,
         )

@@ -56,7 +56,8 @@ def test_constants_are_refined_as_by_a_dense_search():
     def filtered(p):
         return weigh @ np.column_stack([states[:, 0] / (p + states[:, 0]), states[:, 0]])
 
-    parameters, coef, best = refine_constants(
+    parameters = np.array([2.0, np.nan])
+    coef, best = refine_constants(
         np.concatenate([program.code, plain.code]),
         np.cumsum([0, len(program.code), len(plain.code)]),
         np.concatenate([program.numbers, plain.numbers]),
@@ -69,7 +70,7 @@ def test_constants_are_refined_as_by_a_dense_search():
         np.array([0, 80]),
         target,
         np.ascontiguousarray(filtered(2.0).T),
-        np.array([2.0, np.nan]),
+        parameters,
         np.array([[0.05, 20.0], [-np.inf, np.inf]]),
         30,
     )
