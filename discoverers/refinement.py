@@ -15,24 +15,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .constraints import Rules
 from .inputs import input_between_samples
 from .joint import LINK_LEVELS, JointFit, JointProblem, Record
 from .selection import Selection
-from .sparse import NormalEquations, search_subsets
 from .sparse.criterion import deviance
 from .sparse.search import Support
+from .term_search import (
+    JointCriterion,
+    Sweep,
+    levels_to,
+    rivals_of,
+    search_terms,
+    support_of,
+)
 
 __all__ = ["FrontRow", "Refined", "refine"]
 
 Array = NDArray[np.float64]
 
 MAX_SWEEPS = 3
-MAX_MOVES = 8
-PROPOSALS = 6
-HOPELESS = 30.0
-"""An estimated score this far above the best one is not worth a fit."""
-
 SEARCH_NODES = 2000
 """Terms are searched on at most so many samples, in blocks; the last fit uses all of them."""
 
@@ -81,7 +82,7 @@ class Refined:
     converged: bool
     n_fitted: int
     seconds: float
-    _sweep: _Sweep
+    _sweep: Sweep
 
     def front(self) -> list[FrontRow]:
         """Best systems by size, at the last sweep: each better than all smaller ones."""
@@ -117,46 +118,6 @@ class Refined:
         return [(coef, score) for coef, score in found if score <= best + within]
 
 
-@dataclass(frozen=True, eq=False)
-class _Sweep:
-    """One search at a fixed noise level."""
-
-    problem: JointProblem
-    columns: NDArray[np.intp]
-    criterion: _JointCriterion
-    fits: dict[Support, JointFit]
-    normal: NormalEquations
-    estimates: dict[Support, float]
-    chosen: Support
-
-    @property
-    def charges(self) -> Array:
-        return self.criterion.values
-
-    def score(self, support: Support) -> float:
-        fit = self.fits[support]
-        value = float(deviance(fit.cost, self.problem.n_rows)) if np.isfinite(fit.cost) else np.inf
-        return value + float(self.charges[list(support)].sum())
-
-    def losses(self) -> dict[Support, float]:
-        """Losses of everything seen, from fits where there is one."""
-        fitted = {one: fit.cost for one, fit in self.fits.items() if np.isfinite(fit.cost)}
-        return {**self.estimates, **fitted}
-
-    def coef_of(self, support: Support) -> Array:
-        fit = self.fits.get(support)
-        if fit is not None and np.isfinite(fit.cost):
-            return fit.coef
-        flat = np.zeros(self.fits[self.chosen].coef.size)
-        flat[self.columns[list(support)]] = self.normal.solve(support)
-        return self.rules.complete(flat.reshape(self.fits[self.chosen].coef.shape))
-
-    @property
-    def rules(self) -> Rules:
-        coef = self.fits[self.chosen].coef
-        return self.problem.rules or Rules.none(*coef.shape)
-
-
 def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -> Refined | None:
     """Improve terms and coefficients by joint fits.
 
@@ -189,6 +150,7 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     if problem.n_nodes > SEARCH_NODES:
         searched, start = _blocks(problem, states)
     columns = _columns(selection)
+    rivals = rivals_of(selection, columns)
     charges = np.tile(selection.criterion.charges(problem.n_rows), len(coef))[columns]
     searched = searched.with_substeps(SUBSTEPS, coef, start)
     best, _ = searched.likeliest_level(coef, start)
@@ -203,16 +165,16 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
         best, _ = searched.likeliest_level(best.coef, best.states)
         if not np.isfinite(best.cost):
             return None
-        sweep = _search(searched, best, columns, _JointCriterion(charges), max_terms)
+        sweep = search_terms(searched, best, columns, JointCriterion(charges), max_terms, rivals)
         n_fitted += len(sweep.fits)
-        moved = sweep.chosen != _support_of(best, columns)
+        moved = sweep.chosen != support_of(best, columns)
         best = sweep.fits[sweep.chosen]
         if not moved and change < 1.1 and best.level == level:
             break
     whole, final = searched, best
     if problem.n_nodes > SEARCH_NODES:
         whole = replace(problem, substeps=searched.substeps)
-        final = whole.fit(best.coef, states, _levels_to(best.level))
+        final = whole.fit(best.coef, states, levels_to(best.level))
         if not known_noise and np.isfinite(final.cost):
             whole = whole.sharpened(final)
             final = whole.fit(final.coef, final.states, (best.level,))
@@ -238,87 +200,13 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     )
 
 
-def _search(
-    problem: JointProblem,
-    best: JointFit,
-    columns: NDArray[np.intp],
-    criterion: _JointCriterion,
-    max_terms: int | None,
-) -> _Sweep:
-    chosen = _support_of(best, columns)
-    fits = {chosen: best}
-    levels = [level for level in _levels_to(best.level) if level <= max(0.1, best.level)]
-    for _ in range(MAX_MOVES):
-        normal = problem.normal_equations(fits[chosen], columns)
-        required = np.flatnonzero(_required(problem, columns)).tolist()
-        search = search_subsets(
-            normal, criterion, range(len(columns)), starts=[chosen], required=required
-        )
-        permitted = {
-            one: loss
-            for one, loss in search.losses.items()
-            if _within(one, columns, best, max_terms)
-        }
-        sweep = _Sweep(problem, columns, criterion, fits, normal, permitted, chosen)
-        incumbent = sweep.score(chosen)
-        fresh = sorted(
-            (one for one in permitted if one not in fits),
-            key=lambda one: search.scores[one],
-        )
-        for support in fresh[:PROPOSALS]:
-            if search.scores[support] > incumbent + HOPELESS:
-                break
-            fits[support] = problem.fit(sweep.coef_of(support), fits[sweep.chosen].states, levels)
-        moved = min(fits, key=sweep.score)
-        if sweep.score(moved) >= incumbent - 1e-6:
-            return sweep
-        chosen = moved
-    return replace(sweep, chosen=chosen)
-
-
-def _required(problem: JointProblem, columns: NDArray[np.intp]) -> NDArray[np.bool_]:
-    if problem.rules is None:
-        return np.zeros(len(columns), dtype=bool)
-    return np.asarray(problem.rules.required.ravel()[columns])
-
-
-def _levels_to(level: float) -> list[float]:
-    """Every other level down to one: the way a new start is annealed."""
-    return [*(one for one in LINK_LEVELS[::2] if one > level), level]
-
-
 def _tight_chi2(problem: JointProblem, fit: JointFit) -> Array:
     """J per degree of freedom of the equations as exact laws, in units of the smoother's noise."""
     tight = LINK_LEVELS[-1]
-    exact = fit if fit.level == tight else problem.fit(fit.coef, fit.states, _levels_to(tight))
+    exact = fit if fit.level == tight else problem.fit(fit.coef, fit.states, levels_to(tight))
     if not np.isfinite(exact.cost):
         return np.full(len(fit.coef), np.inf)
     return problem.chi2(exact)
-
-
-@dataclass(frozen=True, eq=False)
-class _JointCriterion:
-    """Charges of flattened coefficients."""
-
-    values: Array
-
-    def charges(self, n_rows: int) -> Array:
-        """Charge of each column; they were set for the whole record."""
-        return self.values
-
-
-def _within(
-    support: Support, columns: NDArray[np.intp], fit: JointFit, max_terms: int | None
-) -> bool:
-    if max_terms is None:
-        return True
-    counts = np.bincount(columns[list(support)] // fit.coef.shape[1])
-    return not counts.size or int(counts.max()) <= max_terms
-
-
-def _support_of(fit: JointFit, columns: NDArray[np.intp]) -> Support:
-    """Positions in ``columns`` of the active coefficients."""
-    return tuple(np.flatnonzero(np.isin(columns, np.flatnonzero(fit.coef))).tolist())
 
 
 def _columns(selection: Selection) -> NDArray[np.intp]:

@@ -260,6 +260,15 @@ def test_without_a_joint_fit_the_regression_stands_and_says_so(monkeypatch):
     assert model.equations_.compare(lotka_volterra().equations).exact
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_good_record_gives_no_warning_of_any_kind(noise):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = fit(generate(lotka_volterra(), 400, noise=noise, seed=0), library="poly2")
+    assert model.converged_
+    assert model.identifiable_
+
+
 def test_two_laws_that_do_as_well_are_a_tie_and_a_longer_record_settles_it():
     record = generate(van_der_pol(), 900, noise=0.01, seed=1).to_frame()
     with pytest.warns(IdentifiabilityWarning, match="alternatives_"):
