@@ -327,8 +327,9 @@ def _networks(rows: Rows, table: Rows) -> str:
             values = sorted(row["mse"][name] for row in group)
             spread = f" ({_figure(values[0])} to {_figure(values[-1])})" if len(values) > 1 else ""
             cells.append(_figure(float(median(values))) + spread)
-        line = summarise([{"exact": False, **row} for row in group])
-        lines.append([model, system, noise, str(len(group)), *cells, *_seconds(line)])
+        spent = [median(row[name] for row in group) for name in ("seconds", "processor_seconds")]
+        times = [f"{value:.3g}" for value in spent]
+        lines.append([model, system, noise, str(len(group)), *cells, *times])
     head = ["model", "system", "noise", "records", "MSE a", "MSE x", "MSE v", "s", "processor s"]
     return (
         "## Networks with the same training data\n\n"
