@@ -128,3 +128,51 @@ def test_velocities_join_the_states_without_data():
 def test_an_order_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="order"):
         SMNNDiscoverer(order=3).fit(np.arange(9.0), np.arange(9.0))
+
+
+def coupled(noise, missing):
+    """Two masses on springs, the second stiffening, the first one shaken; positions only."""
+    rng = np.random.default_rng(0)
+    t = np.linspace(0.0, 25.0, 600)
+
+    def force(s):
+        return np.sin(1.1 * s) + 0.7 * np.cos(2.3 * s + 1.0)
+
+    def rate(s, q):
+        a, b, va, vb = q
+        return [
+            va,
+            vb,
+            -4.5 * a + 1.5 * b - 0.2 * va + force(s),
+            1.5 * a - 3.5 * b - 0.1 * vb - b**3,
+        ]
+
+    path = solve_ivp(rate, (0.0, 25.0), [1.0, -0.5, 0, 0], t_eval=t, rtol=1e-10, atol=1e-12).y.T
+    X = pd.DataFrame(path[:, :2], columns=["a", "b"])
+    X = X + noise * X.std().to_numpy() * rng.normal(size=X.shape)
+    return t, X.mask(rng.uniform(size=X.shape) < missing), pd.DataFrame({"F": force(t)}), path
+
+
+@pytest.mark.parametrize(("noise", "missing"), [(0.0, 0.0), (0.02, 0.25)])
+def test_a_chain_of_masses_with_an_input_is_found_from_positions(noise, missing):
+    t, X, force, path = coupled(noise, missing)
+    model = SMNNDiscoverer(order=2, input_interpolation="cubic").fit(t, X, u=force)
+    truth = ["-4.5*a + 1.5*b - 0.2*v + F", "1.5*a - 3.5*b - 0.1*w - b**3"]
+    names = {"v": sympy.Symbol("a'"), "w": sympy.Symbol("b'")}
+    found = model.equations_.compare([sympy.sympify(law).subs(names) for law in truth])
+    assert found.exact
+    assert found.relative_coefficient_error < (1e-3 if noise == 0.0 else 0.02)
+    velocities = model.solution_[0].derivative
+    assert np.abs(velocities - path[:, 2:]).max() < 0.05 * path[:, 2:].std()
+
+
+def test_a_library_without_linear_terms_keeps_the_kinematics():
+    t = np.linspace(0.0, 15.0, 300)
+    angle = solve_ivp(
+        lambda s, q: [q[1], -4.0 * np.sin(q[0])], (0.0, 15.0), [2.0, 0.0], t_eval=t, rtol=1e-10
+    ).y[0]
+    model = SMNNDiscoverer("fourier", order=2).fit(t, pd.DataFrame({"x": angle}))
+    assert model.equations_.round(3)["x"] == -4.0 * sympy.sin(x)
+    # The velocity is there for x' = v only; the law may not use it.
+    assert model.terms_[-1] == "x'"
+    assert model.coef_[0, -1] == 0.0
