@@ -194,7 +194,8 @@ def test_structure_is_judged_in_the_estimators_own_names_and_order():
     order = ["x1", "v1", "x2", "v2"]
     sides = {"x1": "v1", "x2": "v2", **laws}
     right = stand_in([sides[name] for name in order], order, ["f"])
-    assert judging.structure(right, chain) == {"exact": True, "extra": [], "missing": []}
+    nothing = {"wrong_sign": [], "extra": [], "missing": []}
+    assert judging.structure(right, chain) == {"exact": True, **nothing}
     sides["v2"] = "10*x1 - 10*x2 + f + v1"
     sides["v1"] = "-20*x1 + 10*x2"
     wrong = judging.structure(stand_in([sides[name] for name in order], order, ["f"]), chain)
@@ -203,6 +204,20 @@ def test_structure_is_judged_in_the_estimators_own_names_and_order():
     assert wrong["missing"] == ["x1**3"]
     short = stand_in(["v", "-x"], ["x", "v"], ["u"])
     assert judging.structure(short, bouc_wen())["exact"] is False
+
+
+def test_corners_are_right_at_about_the_right_place_and_signs_have_to_be_right():
+    system = nonlinear_oscillator("clearance")
+
+    def law(left, right, spring=-3.0):
+        side = f"u + {spring}*x - 0.1*v + 0.99*Abs(x + {left}) - 1.02*Abs({right} - x)"
+        return judging.structure(stand_in(["v", side], ["x", "v"], ["u"]), system)
+
+    assert law(0.497, 0.505)["exact"]
+    assert law(0.4, 0.505)["missing"] == ["Abs(x + 0.5)"]
+    assert not law(0.505, -0.497)["exact"]
+    turned = law(0.497, 0.505, 3.0)
+    assert (turned["exact"], turned["wrong_sign"]) == (False, ["x"])
 
 
 def test_the_rate_of_a_hidden_state_is_judged_on_its_own():

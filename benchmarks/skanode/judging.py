@@ -69,7 +69,8 @@ def truth_in(model: Any, system: ForcedSystem) -> Equations:
 def structure(model: Any, system: ForcedSystem) -> dict[str, Any]:
     """Compare terms: whether all are right, and which are missing or too many.
 
-    Of hidden states also whether the terms of their rates are right.
+    A term with the wrong sign is not right; a corner ``|q - b|`` is if its knot b is within 5 %. Of
+    hidden states also whether the terms of their rates are right.
 
     Parameters
     ----------
@@ -80,13 +81,22 @@ def structure(model: Any, system: ForcedSystem) -> dict[str, Any]:
     """
     if len(model.state_names_) != len(system.state_names):
         return {"exact": False, "states": list(model.state_names_)}
-    compared = model.equations_.compare(truth_in(model, system))
+    truth = truth_in(model, system)
+    own = _with_true_knots(model.equations_, truth)
+    compared = own.compare(truth)
 
     def listed(groups: Any) -> list[str]:
         return [str(term) for group in groups for term in group]
 
+    turned = [
+        str(term)
+        for state, terms in truth.terms().items()
+        for term, value in terms.items()
+        if own.terms()[state].get(term, value) * value < 0
+    ]
     found: dict[str, Any] = {
-        "exact": bool(compared.exact),
+        "exact": bool(compared.exact) and not turned,
+        "wrong_sign": turned,
         "extra": listed(compared.false_positive),
         "missing": listed(compared.false_negative),
     }
@@ -96,6 +106,27 @@ def structure(model: Any, system: ForcedSystem) -> dict[str, Any]:
             compared.false_positive[k] or compared.false_negative[k] for k in rates
         )
     return found
+
+
+def _with_true_knots(found: Equations, truth: Equations) -> Equations:
+    """The fitted equations with their corners at the true knots next to them."""
+    true_corners = {atom: _knot(atom) for side in truth for atom in side.atoms(sympy.Abs)}
+    moved = {}
+    for atom in {atom for side in found for atom in side.atoms(sympy.Abs)}:
+        variable, knot = _knot(atom)
+        for other, (same, true_knot) in true_corners.items():
+            if true_knot and variable == same and abs(knot - true_knot) <= 0.05 * abs(true_knot):
+                moved[atom] = other
+    sides = [side.xreplace(moved) for side in found]
+    return Equations(sides, found.state_names, found.input_names)
+
+
+def _knot(corner: sympy.Abs) -> tuple[sympy.Expr, float]:
+    """Variable q and knot b of ``|q - b|`` or ``|b - q|``; b is 0 of anything else."""
+    constant, moving = corner.args[0].as_coeff_Add()
+    factor, variable = moving.as_coeff_Mul()
+    plain = variable.is_Symbol and abs(factor) == 1
+    return variable, float(-constant / factor) if plain else 0.0
 
 
 def errors(model: Any, record: ForcedRecord, run: int = 0) -> dict[str, float]:
