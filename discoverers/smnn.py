@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .automatic import grow, worth_growing
-from .automatic.report import report_growth
+from .automatic.report import constants_frame, report_growth, with_alternatives
 from .base import BaseDiscoverer
 from .constraints import Constraint, Rules, bind_rules
 from .denoising import Denoised, denoise, known_noise
@@ -113,6 +113,9 @@ class SMNNDiscoverer(BaseDiscoverer):
         and weights ``exp(-behind / 2)``; the first row is `equations_`.
     identifiable_ : bool
         False if another system is as good (score within 2): an `IdentifiabilityWarning` says so.
+    constants_ : DataFrame
+        With ``library="auto"`` only: constants inside of terms, such as k of ``x / (k + x)``, with
+        their standard errors: `equation`, `term` (in which the constant reads p), `p`, `p_std`.
     outliers_ : DataFrame
         Measurements that were left out: `trajectory`, `t`, `state`, `value`, `expected`.
     history_ : DataFrame
@@ -247,6 +250,8 @@ class SMNNDiscoverer(BaseDiscoverer):
         rules: Rules,
     ) -> Discovery:
         """The closed form: regression, joint fit, and growth of the automatic library."""
+        stages = self._iterations("stage", 2)
+        next(stages)
         selection = select_terms(
             trajectories,
             denoised,
@@ -257,8 +262,14 @@ class SMNNDiscoverer(BaseDiscoverer):
             max_terms=self.max_terms,
             rules=rules,
         )
-        refined = None
-        if not selection.explained:
+        refined, stopped = None, next(stages, None) is None
+        if stopped:
+            warnings.warn(
+                "A callback stopped the fit after the regression: its equations are reported.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+        elif not selection.explained:
             refined = refine(selection, self.max_terms, known_noise=self.noise_std is not None)
             if refined is None:
                 warnings.warn(
@@ -268,15 +279,20 @@ class SMNNDiscoverer(BaseDiscoverer):
                     ConvergenceWarning,
                     stacklevel=6,
                 )
+        next(stages, None)  # tells the callbacks that the last one is over
         found = report_refined(selection, refined) if refined else report_selection(selection)
-        if refined is None and not selection.explained:
+        if stopped or (refined is None and not selection.explained):
             found = replace(found, converged=False)
+        if isinstance(library, AutoLibrary):
+            found = replace(found, extras={**found.extras, "constants_": constants_frame()})
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
             grown = grow(
                 trajectories, denoised, library, bound, found.coef, self.window, self._iterations
             )
             if grown is not None and grown.better:
                 found = report_growth(grown, found, trajectories, denoised)
+            elif grown is not None:
+                found = with_alternatives(grown, found, trajectories)
         return found
 
     def _descend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,8 @@ class Fit:
     converged : bool
     substeps : int
         Runge-Kutta steps from sample to sample.
+    work : float
+        What it took, in operations of the integrator.
     """
 
     theta: Array
@@ -153,6 +155,7 @@ class Fit:
     normal: Array
     converged: bool
     substeps: int
+    work: float = 0.0
 
     @property
     def errors(self) -> Array:
@@ -202,25 +205,30 @@ def calibrate(
     x0 = records.starts if starts is None else np.where(records.place >= 0, starts, records.starts)
     args = (system, records, noise_std, names, give_up)
     fit = _run(*args, x0, substeps, records.longest, ITERATIONS)
+    work = fit.work
     if not np.isfinite(fit.cost):
         # A start that does not survive the whole record is improved on its first samples.
         window = FIRST_WINDOW
         while window < records.longest:
             part = _run(*args, x0, substeps, window, WINDOW_ITERATIONS)
+            work += part.work
             if not np.isfinite(part.cost):
-                return fit
+                return replace(fit, work=work)
             args = (system.at(part.theta, part.constants), *args[1:])
             x0 = part.x0
             window *= 2
         fit = _run(*args, x0, substeps, records.longest, ITERATIONS)
+        work += fit.work
     while np.isfinite(fit.cost) and fit.cost <= give_up and fit.substeps < MOST_SUBSTEPS:
         at = (system.at(fit.theta, fit.constants), *args[1:])
         finer = _run(*at, fit.x0, 2 * fit.substeps, records.longest, 0)
+        work += finer.work
         size = np.abs(finer.paths).max(axis=0)
         if np.all(np.abs(finer.paths - fit.paths).max(axis=0) <= tolerance * size):
             break
         fit = _run(*at, fit.x0, 2 * fit.substeps, records.longest, ITERATIONS)
-    return fit
+        work += fit.work
+    return replace(fit, work=work)
 
 
 def _run(
@@ -240,7 +248,7 @@ def _run(
     program = model.program
     theta, constants = system.coefficients, system.parameters
     shift = len(theta) + len(constants)
-    theta, constants, x0, cost, rss, normal, paths, converged, _ = calibrate_system(
+    theta, constants, x0, cost, rss, normal, paths, converged, count = calibrate_system(
         program.code,
         program.numbers,
         program.splines,
@@ -263,4 +271,8 @@ def _run(
         DECREASE,
         give_up,
     )
-    return Fit(theta, constants, x0, float(cost), rss, paths, normal, bool(converged), substeps)
+    size = model.n_states * (4 * len(theta) + model.n_states * len(normal))
+    work = float(count) * substeps * min(window, records.longest) * len(records.runs) * size
+    return Fit(
+        theta, constants, x0, float(cost), rss, paths, normal, bool(converged), substeps, work
+    )

@@ -60,6 +60,8 @@ class Judge:
         Where the data are.
     seen : dict
         Verdicts by structure.
+    before : float
+        Work of judges whose noise was less sharp.
     """
 
     records: Records
@@ -68,6 +70,7 @@ class Judge:
     floor_std: Array
     box: Box
     seen: dict[Structure, Verdict] = field(default_factory=dict)
+    before: float = 0.0
 
     @classmethod
     def build(cls, trajectories: Trajectories, denoised: Denoised) -> Judge:
@@ -87,6 +90,11 @@ class Judge:
         """Number of measurements."""
         return self.records.n_rows
 
+    @property
+    def work(self) -> float:
+        """Operations of the integrator so far."""
+        return self.before + sum(one.fit.work for one in self.seen.values())
+
     def noise_left(self, best: Verdict) -> Array:
         """Standard deviation of the residuals of a system, average over the measurements."""
         freedom = self.records.n_observed - best.system.n_terms / len(self.noise_std)
@@ -96,7 +104,7 @@ class Judge:
         """With the noise that the best system leaves; verdicts are asked anew."""
         lowest = np.minimum(self.floor_std, self.noise_std)
         left = np.clip(self.noise_left(best), lowest, self.noise_std)
-        return replace(self, noise_std=left, seen={})
+        return replace(self, noise_std=left, seen={}, before=self.work)
 
     def __call__(self, system: System, near: Verdict | None = None) -> Verdict:
         """Calibrate a system from its numbers; a structure seen before is not done again."""

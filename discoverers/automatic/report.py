@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from discoverers.trajectories import Trajectories
 from .growth import Growth
 from .judge import Verdict
 
-__all__ = ["report_growth"]
+__all__ = ["constants_frame", "report_growth", "with_alternatives"]
 
 Array = NDArray[np.float64]
 
@@ -79,20 +80,47 @@ def _table(best: Verdict, variables: tuple[str, ...]) -> tuple[tuple[str, ...], 
     coef = np.zeros((len(best.system.laws), max(len(names), 1)))
     std = np.zeros_like(coef)
     for state, place, value, error in entries:
-        coef[state, place], std[state, place] = value, error
+        # A power of 2.0000001 reads as a square does.
+        coef[state, place] += value
+        std[state, place] = np.hypot(std[state, place], error)
     return tuple(names) or ("1",), coef, std
 
 
+def constants_frame(rows: Sequence[tuple[str, str, float, float]] = ()) -> pd.DataFrame:
+    """Constants inside of terms: equation, term, value p, standard error."""
+    return pd.DataFrame(list(rows), columns=["equation", "term", "p", "p_std"])
+
+
 def _constants(best: Verdict, states: tuple[str, ...]) -> pd.DataFrame:
-    """Constants inside of terms with their standard errors."""
     errors = iter(best.fit.errors[len(best.fit.theta) :].tolist())
-    rows = [
-        (name, str(one.template.expr), one.parameter, next(errors))
-        for name, law in zip(states, best.system.laws, strict=True)
-        for one in law
-        if one.template.has_parameter
-    ]
-    return pd.DataFrame(rows, columns=["equation", "term", "p", "p_std"])
+    return constants_frame(
+        [
+            (name, str(one.template.expr), one.parameter, next(errors))
+            for name, law in zip(states, best.system.laws, strict=True)
+            for one in law
+            if one.template.has_parameter
+        ]
+    )
+
+
+def with_alternatives(
+    growth: Growth, polynomial: Discovery, trajectories: Trajectories
+) -> Discovery:
+    """The polynomial stage's system, which stays, with what came close in the larger library."""
+    pool = growth.found.pool
+    names = trajectories.state_names, trajectories.input_names
+    others = [one for one in pool if one is not growth.found.best]
+    systems = [polynomial.equations, *(one.system.equations(*names) for one in others)]
+    scores = [growth.found.best.score, *(one.score for one in others)]
+    tied = any(one.score <= growth.found.best.score + TIED for one in others)
+    return replace(
+        polynomial,
+        extras={
+            **polynomial.extras,
+            "alternatives_": alternatives_frame(systems, scores),
+            "identifiable_": polynomial.extras["identifiable_"] and not tied,
+        },
+    )
 
 
 def _front(growth: Growth, trajectories: Trajectories) -> pd.DataFrame:

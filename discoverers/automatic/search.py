@@ -25,6 +25,9 @@ HOPELESS = 25.0
 
 CLOSE = 150.0
 ALTERNATIVES = 6.0
+BUDGET = 1.5e9
+"""Operations of the integrator after which nothing new is tried; about 25 s of one core."""
+
 DRIFT = 1e-2
 """Variance, in units of the noise's, that the denoised states' errors add to an integral a step."""
 
@@ -74,7 +77,7 @@ def search(
             System(tuple(min(options, key=lambda one: one.score).law for options in ranked))
         )
     n_judged = 0
-    for _ in iterations("sweep over the equations", SWEEPS):
+    for sweep in iterations("sweep over the equations", SWEEPS):
         before = best.system.structure
         for state, options in enumerate(ranked):
             held = proposals.score(best.system.laws[state], state, DRIFT)
@@ -85,7 +88,9 @@ def search(
                 for system in [best.system.with_law(state, one.law)]
                 if system.structure not in judge.seen
             ]
-            verdicts = [judge(system, best) for system in fresh[:JUDGED]]
+            # Most is found in two sweeps; no equation may eat up what the next ones need.
+            share = min(1.0, (sweep + (state + 1) / len(ranked)) / 2.0)
+            verdicts = list(_judged(judge, fresh[:JUDGED], best, share * BUDGET))
             n_judged += len(verdicts)
             best = best_of([best, *verdicts])
         best = _pruned(judge, best)
@@ -113,10 +118,20 @@ def _mixed(ranked: list[Proposal]) -> list[Proposal]:
     return [one for _, _, one in sorted(order, key=lambda entry: entry[:2])][: 3 * JUDGED]
 
 
+def _judged(
+    judge: Judge, systems: Iterable[System], near: Verdict, budget: float = BUDGET
+) -> Iterator[Verdict]:
+    """Calibrate one after the other while there is budget."""
+    for system in systems:
+        if judge.work > budget:
+            return
+        yield judge(system, near)
+
+
 def _pruned(judge: Judge, best: Verdict) -> Verdict:
     """Leave out terms one by one while the score falls."""
     while np.isfinite(best.score):
-        smaller = best_of([best, *(judge(system, best) for system in _without_one(best.system))])
+        smaller = best_of([best, *_judged(judge, _without_one(best.system), best)])
         if smaller is best:
             return best
         best = smaller
