@@ -288,6 +288,24 @@ def test_what_was_found_can_be_saved(tmp_path):
     np.testing.assert_array_equal(again.predict(t), model.predict(t))
 
 
+def test_the_closed_form_tells_its_stages_and_may_be_stopped_between_them():
+    data = record(lotka_volterra(), 150, 0.02)
+    t, X = data["t"], data[["x", "y"]]
+    watcher = Stopper(10**6)
+    model = SMNNDiscoverer(library="poly2").set_callbacks(watcher).fit(t, X)
+    assert watcher.seen == 3  # regression, joint fit, and the fit as a whole
+    before = model.equations_
+    model.set_callbacks(Stopper(1))
+    with pytest.warns(ConvergenceWarning, match="stopped the fit after the regression"):
+        model.fit(t, X)
+    assert not model.converged_
+    model.set_callbacks(Stopper(1, KeyboardInterrupt()))
+    kept = model.equations_
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(t, X)
+    assert model.equations_ is kept is not before
+
+
 @pytest.mark.parametrize(
     ("engine", "library", "message"),
     [
