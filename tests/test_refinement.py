@@ -61,11 +61,11 @@ def test_a_better_law_far_from_the_regressions_choice_is_come_upon():
 
     t = np.linspace(0.0, 10.0, 150)
     clean = solve_ivp(rate, (0, 10), (0.3, 0.25), t_eval=t, rtol=1e-10, atol=1e-12).y.T
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(2)
     X = clean + 0.01 * clean.std(axis=0) * rng.standard_normal(clean.shape)
     selection = select(t, X, "poly3")
-    wrong = starting_from(selection, {"x1", "x1**2", "x0*x1**2"}, {"x1", "x0*x1", "x1**2"})
-    refined = refine(wrong, None, known_noise=False)
+    assert terms_of(selection, selection.coef)[0] == {"x1", "x1**2", "x0*x1**2"}
+    refined = refine(selection, None, known_noise=False)
     assert terms_of(selection, refined.coef) == (
         {"x0", "x0**2", "x0*x1"},
         {"x1", "x0*x1", "x1**2"},
