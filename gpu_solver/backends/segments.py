@@ -9,7 +9,6 @@ of a sequential sweep, for which eight lanes make up.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from gpu_solver.backends.base import BlockTridiagonalBackend, relative_pivot_floor
 from gpu_solver.backends.sweep import SweepBackend, SweepState
+from gpu_solver.fused.buffers import empty
 from gpu_solver.fused.threads import run_in_threads, thread_limit
 
 __all__ = ["SegmentBackend", "SegmentState", "Segments", "cut"]
@@ -36,8 +36,6 @@ SHORTEST_SEGMENT = 4
 WORK_FOR_GROUP = 3e6
 #: Most groups that few problems are cut into: what threads share.
 MOST_GROUPS = 16
-#: Numbers that a thread keeps room for between calls, at most.
-LARGEST_SCRATCH = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -131,30 +129,9 @@ def _at(array: NDArray[Any]) -> int:
 def _rows(*shape: int) -> Array:
     """Uninitialised memory for rows of lanes, which begin at multiples of their size."""
     size = math.prod(shape)
-    memory = np.empty(size + LANES)
+    memory = empty((size + LANES,))
     skipped = -_at(memory) % (8 * LANES) // 8
     return memory[skipped : skipped + size].reshape(shape)
-
-
-class _Scratch(threading.local):
-    """Memory that no call hands out, kept by each thread for its next call.
-
-    Fresh pages cost more than the arithmetic done on them.
-    """
-
-    memory = np.empty(0)
-
-    def rows(self, *shape: int) -> Array:
-        """As `_rows`, from what was kept if it is not too large."""
-        size = math.prod(shape)
-        if size > LARGEST_SCRATCH:
-            return _rows(*shape)
-        if size > len(self.memory):
-            self.memory = _rows(size)
-        return self.memory[:size].reshape(shape)
-
-
-_scratch = _Scratch()
 
 
 def _zeros(size: int) -> Array:
@@ -241,8 +218,8 @@ class SegmentBackend(BlockTridiagonalBackend):
 
         segments = state.segments
         (count, steps, n), columns = state.shape, rhs.shape[-1]
-        out = np.empty((count, steps, n, columns))
-        kept = _scratch.rows(segments.groups, segments.times, n, columns, LANES)
+        out = empty((count, steps, n, columns))
+        kept = _rows(segments.groups, segments.times, n, columns, LANES)
         at_ends = _rows(segments.groups, 2, n, columns, LANES)
         common = (steps, n, columns, *segments.lanes, _at(state.lanes), _at(kept), _at(at_ends))
 
@@ -281,8 +258,8 @@ class SegmentBackend(BlockTridiagonalBackend):
     def selected_inverse(self, state: SegmentState) -> tuple[Array, Array]:
         """Blocks between segments, then of all segments at once, from the last time back."""
         count, steps, n = state.shape
-        diagonal = np.empty((count, steps, n, n))
-        lower = np.empty((count, steps - 1, n, n))
+        diagonal = empty((count, steps, n, n))
+        lower = empty((count, steps - 1, n, n))
         around, at_stays = self._around(state)
         if at_stays is not None:
             diagonal[:, state.segments.stays] = at_stays
@@ -292,7 +269,7 @@ class SegmentBackend(BlockTridiagonalBackend):
     def variances(self, state: SegmentState) -> Array:
         """The same sweep, of which the diagonal is kept."""
         count, steps, n = state.shape
-        out = np.empty((count, steps, n))
+        out = empty((count, steps, n))
         around, at_stays = self._around(state)
         if at_stays is not None:
             out[:, state.segments.stays] = np.einsum("ptii->pti", at_stays)
