@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
             print(f"    {state}' = {law}")
         print("  found")
         print("    " + str(model.equations_.round(4)).replace("\n", "\n    "))
-        if len(getattr(model, "constants_", [])):
+        if len(model.constants_):
             print("    with p inside of terms:")
             table = model.constants_.to_string(index=False, float_format="{:.4f}".format)
             print("    " + table.replace("\n", "\n    "))

@@ -19,7 +19,9 @@ class AutoLibrary(Library):
     powers, hyperbolic tangents, rational and Hill terms, with free constants inside (frequencies,
     rates, half-saturations), and their products with states. Every term is charged by its
     complexity, and what the data do not allow (a logarithm of negative values, a pole among the
-    measurements) is not tried. Other estimators see the polynomials and the user's atoms alone.
+    measurements) is not tried; laws that are wild just beyond the data are charged for it. The
+    search ends after a fixed number of integrations, some tens of seconds; callbacks see its
+    sweeps and may end it earlier. Other estimators see the polynomials and the user's atoms alone.
 
     Parameters
     ----------

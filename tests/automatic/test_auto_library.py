@@ -66,6 +66,9 @@ def test_a_polynomial_law_stays_one():
     t, X, _ = record([0.8 * x - 0.01 * x**2], [7.0], 10.0, noise=0.01)
     model = SMNNDiscoverer("auto").fit(t, X)
     assert model.equations_.compare([0.8 * x - 0.01 * x**2]).exact
+    assert model.constants_.empty
+    assert model.alternatives_["equations"].iloc[0] == model.equations_
+    assert len(model.alternatives_) > 1
 
 
 def test_what_polynomials_explain_is_not_searched():
