@@ -15,7 +15,15 @@ from gpu_solver.cuda.inputs import DeviceBatch
 from gpu_solver.cuda.layout import Strided, numbers_of, whole
 from gpu_solver.cuda.partition import Partition, solve_by_segments
 from gpu_solver.cuda.pieces import BLOCK
-from gpu_solver.cuda.sweeps import gradient_kernel, sweep_kernel
+from gpu_solver.cuda.sweeps import (
+    STATE,
+    back_kernel,
+    correct_kernel,
+    factor_kernel,
+    gradient_kernel,
+    residual_kernel,
+)
+from gpu_solver.fused.limits import MAX_CORRECTIONS
 
 __all__ = ["LANES_WANTED", "adjoint", "gradients", "segment_length", "solve"]
 
@@ -76,23 +84,29 @@ def _sweep(batch: DeviceBatch, incoming: Any | None, length: int | None) -> tupl
     if length:
         return solve_by_segments(batch, arrays, Partition(batch.steps, length))
     y = batch.empty()
-    width = -(-lanes // BLOCK) * BLOCK
-    n = batch.swept.n
-    work = batch.work(batch.steps, n * (n - 1) // 2 + 2 * n + n * n, width)
-    status = batch.work(lanes)
-    kernel = compiled(sweep_kernel, batch.swept, batch.orders, is_adjoint)
-    kernel(
-        lanes,
-        parts=batch.parts,
-        segments=1,
-        length=0,
-        T=batch.steps,
-        initial_times=batch.initial_times,
-        work=work,
-        status=status,
-        **numbers_of(arrays | {"y": batch.swept_answer(y)}),
-    )
+    _sweep_whole(batch, arrays, y, status := batch.work(lanes))
     return y, status
+
+
+def _sweep_whole(batch: DeviceBatch, arrays: dict[str, Strided], y: Any, status: Any) -> None:
+    """Sweep through all times of every lane, then correct what needs it."""
+    sizes, orders, n = batch.swept, batch.orders, batch.swept.n
+    is_adjoint = "base" in arrays
+    lanes = batch.n_problems * batch.parts
+    width = -(-lanes // BLOCK) * BLOCK
+    work = batch.work(batch.steps, n * (n - 1) // 2 + 2 * n + n * n, width)
+    shape = {"parts": batch.parts, "segments": 1, "length": 0, "T": batch.steps}
+    inputs = numbers_of(arrays) | {"initial_times": batch.initial_times}
+    answer = numbers_of({"y": batch.swept_answer(y)})
+    state = batch.work(len(STATE), lanes)
+    factor = compiled(factor_kernel, sizes, orders, is_adjoint)
+    factor(lanes, **shape, work=work, state=state, **inputs)
+    compiled(back_kernel, sizes)(lanes, **shape, work=work, **answer)
+    residual = compiled(residual_kernel, sizes, orders, is_adjoint)
+    correct = compiled(correct_kernel, sizes)
+    for count in range(MAX_CORRECTIONS):
+        residual(lanes, **shape, work=work, state=state, **inputs, **answer)
+        correct(lanes, **shape, count=count, work=work, state=state, status=status, **answer)
 
 
 def gradients(

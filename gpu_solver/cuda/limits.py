@@ -9,7 +9,7 @@ from gpu_solver.fused.sweeps import Sizes
 __all__ = ["LARGEST_BLOCK", "LARGEST_PROBLEM", "is_decoupled", "reason_against"]
 
 #: Unknowns a step that sweeps unroll.
-LARGEST_BLOCK = 4
+LARGEST_BLOCK = 6
 #: Unknowns a step of decoupled problems, whose gradients are found all together.
 LARGEST_PROBLEM = 24
 

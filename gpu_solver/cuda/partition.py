@@ -62,6 +62,9 @@ class _Level:
         self.work = batch.work(self.cut.length, rows + n * n, width)
         self.ends = batch.work(kernels.rows_of_ends(self.sizes)["total"], width)
         self._run(kernels.eliminate_blocks, work=self.work, ends=self.ends, worst=self.worst)
+        segments = {"segments": self.cut.count, "length": self.cut.length}
+        carry = compiled(kernels.fill, self.sizes)
+        carry(wholes * self.cut.count, parts=1, **segments, work=self.work, ends=self.ends)
         self.next = _Level(batch, wholes, self.ends, self.cut.count + 1)
 
     def _run(self, write: Any, **given: Any) -> None:
@@ -117,6 +120,8 @@ def solve_by_segments(
     left = {k: v for k, v in arrays.items() if not (is_adjoint and k in only_right)}
     eliminate = compiled(kernels.eliminate_rows, sizes, batch.orders, is_adjoint)
     eliminate(lanes, **common, **initial, work=work, ends=ends, worst=worst, **numbers_of(left))
+    shape = {name: common[name] for name in ("parts", "segments", "length")}
+    compiled(kernels.fill, sizes)(lanes, **shape, work=work, ends=ends)
     level = _Level(batch, wholes, ends, cut.count + 1)
     forward = compiled(kernels.forward_rows, sizes, batch.orders, is_adjoint)
     back, judge = compiled(kernels.back_rows, sizes), compiled(kernels.judge_kernel, sizes)
@@ -161,7 +166,8 @@ def _codes(state: Any, pivots: Any, check: Any, ends: Any) -> Any:
     """Status codes from corrections, pivots, whether input is finite, and answers at the ends."""
     remaining, code = state[3], state[4]
     sound = (remaining < WORRYING) & (pivots[0] > 0.0)
-    code = torch.where(sound, code, 2.0)
+    # torch.where would copy a number from the host, which no CUDA graph can capture.
+    code = code.masked_fill(~sound, 2.0)
     answered = torch.isfinite(ends) & (pivots[1] > 0.0) & torch.isfinite(remaining)
-    code = torch.where(answered, code, 3.0)
-    return torch.where(check == 0.0, code, 4.0)
+    code = code.masked_fill(~answered, 3.0)
+    return code.masked_fill(check != 0.0, 4.0)

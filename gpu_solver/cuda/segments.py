@@ -1,9 +1,11 @@
 """Kernels for few long sequences: one lane has one segment of time.
 
-`eliminate_rows` takes the inner times of every segment out; what is left for the times between
-segments is a block-tridiagonal system, a block, a coupling and a right-hand side for each. Kernels
-named "blocks" cut that in turn, until "chain" kernels sweep through what is short. A correction is
-one pass forward (`forward_rows`, `forward_blocks`), the chain, and one back.
+`eliminate_rows` takes the inner times of every segment out and `fill` their couplings with the time
+before it; what is left for the times between segments is a block-tridiagonal system: a block, a
+coupling and a right-hand side for each. Kernels named "blocks" cut that in turn, until "chain"
+kernels sweep through what is short. A correction is one pass forward (`forward_rows`,
+`forward_blocks`), the chain, and one back. Small kernels compile much faster than one that does it
+all: the time grows with the cube of their length.
 
 What a segment leaves ("ends") is by row, lanes side by side: its part of the block of the time
 before it (a) and of its last time (b), the coupling of b with a, and right-hand sides of both.
@@ -21,6 +23,7 @@ __all__ = [
     "eliminate_blocks",
     "eliminate_chain",
     "eliminate_rows",
+    "fill",
     "forward_blocks",
     "forward_rows",
     "judge_kernel",
@@ -76,8 +79,8 @@ def eliminate_rows(sizes: Sizes, orders: int, adjoint: bool) -> KernelWriter:
     _point_of(w, "0", "(segment == 0) & (start < T)", "now", adjoint)
     w.values["left"] = left
     w.values["worst"] = [w.let("zero + float('inf')")] * 2
-    carried = ("left", "worst", "fill", "now", "check")
-    with w.loop("for i in range(1, length):", *carried):
+    _leave(w, a="now", fill="fill")
+    with w.loop("for i in range(1, length):", "left", "worst", "check"):
         inside = w.let("start + i < T")
         interval = w.let("start + i < T - 1")
         w.point("i", None, inside)
@@ -86,12 +89,12 @@ def eliminate_rows(sizes: Sizes, orders: int, adjoint: bool) -> KernelWriter:
         _check(w, "i", inside, adjoint)
         w.checked(*w.values["s"])
         w.pad("left", inside)
-        w.step("eliminate_row")
-        w.keep(KEPT, "i", "lower", "inverse", "gain", "columns")
+        w.step("factor_forward", ["d", "base", "carried"])
+        w.keep(KEPT, "i", "lower", "inverse", "gain")
     inside = w.let("start + length < T")
     _point_of(w, "length", inside, "left", adjoint)
     w.pad("left", inside)
-    _leave(w, a="now", b="left", fill="fill")
+    _leave(w, b="left")
     w.store_rows("worst", "worst + lane", "width")
     w.store_rows("check", "worst + lane + 2 * width", "width")
     return w
@@ -253,21 +256,36 @@ def eliminate_blocks(sizes: Sizes) -> KernelWriter:
     _block(w, "k", "(segment == 0)")
     w.values["now"] = w.values["block"]
     _below(w, "k", "fill")
+    _leave(w, a="now", fill="fill")
     w.set("left", w.triangle)
     w.values["worst"] = [w.let("zero + float('inf')")] * 2
-    with w.loop("for i in range(1, length):", "left", "worst", "fill", "now"):
+    with w.loop("for i in range(1, length):", "left", "worst"):
         w.line("k = start + i")
         _block(w, "k")
         w.pad("block", "k < N")
         _below(w, "k", "below")
-        w.step("eliminate_block")
-        w.keep(KEPT, "i", "lower", "inverse", "gain", "columns")
+        w.step("eliminate_chain")
+        w.keep(KEPT, "i", "lower", "inverse", "gain")
     w.line("k_b = start + length")
     _block(w, "k_b")
     w.pad("block", "k_b < N")
     w.add("left", "block")
-    _leave(w, a="now", b="left", fill="fill")
+    _leave(w, b="left")
     w.store_rows("worst", "worst + lane", "width")
+    return w
+
+
+def fill(sizes: Sizes) -> KernelWriter:
+    """Carry couplings with the time before a segment through it, whatever it is a segment of."""
+    w = KernelWriter(sizes, (), ("work", "ends"), ())
+    places = rows_of_ends(sizes)
+    w.load_rows("now", w.triangle, f"ends + lane + {places['a']} * width", "width")
+    w.load_rows("fill", w.n**2, f"ends + lane + {places['fill']} * width", "width")
+    with w.loop("for i in range(1, length):", "fill", "now"):
+        w.recall(KEPT, "i", "lower", "inverse", "gain")
+        w.step("fill_columns")
+        w.keep(KEPT, "i", "columns")
+    _leave(w, a="now", fill="fill")
     return w
 
 

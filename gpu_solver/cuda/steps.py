@@ -35,47 +35,19 @@ class _SegmentSteps:
             out.append(value)
         return out
 
-    def _with_fill(self, found: dict[str, Flat], fill: Flat, now: Flat) -> dict[str, Flat]:
+    def fill_columns(
+        self, lower: Flat, inverse: Flat, gain: Flat, fill: Flat, now: Flat
+    ) -> dict[str, Flat]:
         """Carry the coupling with the time before the segment past an eliminated time."""
         n = self.n
         nothing = [0.0] * n
-        lower, inverse, gain = found["lower"], found["inverse"], found["gain"]
         columns = [self._forward(lower, [fill[i * n + j] for i in range(n)]) for j in range(n)]
         after = self.rows["fill_segment"](lower, inverse, gain, nothing, fill, now, nothing)
         return {
-            "lower": lower,
-            "inverse": inverse,
-            "gain": gain,
             "columns": [columns[j][i] for i in range(n) for j in range(n)],
-            "left": found["left"],
-            "worst": found["worst"],
             "fill": after["fill"],
             "now": after["now"],
         }
-
-    def eliminate_row(
-        self,
-        c: Flat,
-        governing: Flat,
-        s: Flat,
-        smooth: Flat,
-        left: Flat,
-        worst: Flat,
-        fill: Flat,
-        now: Flat,
-    ) -> dict[str, Flat]:
-        """Eliminate an inner time of a segment of the problem."""
-        nothing = [0.0] * self.n
-        d = [0.0] * self.sizes.equations
-        step = self.rows["factor_forward"]
-        found = step(c, governing, d, nothing, s, smooth, left, worst, nothing)
-        return self._with_fill(found, fill, now)
-
-    def eliminate_block(
-        self, block: Flat, below: Flat, left: Flat, worst: Flat, fill: Flat, now: Flat
-    ) -> dict[str, Flat]:
-        """Eliminate an inner time of a segment of a system of blocks."""
-        return self._with_fill(self.eliminate_chain(block, below, left, worst), fill, now)
 
     def eliminate_chain(self, block: Flat, below: Flat, left: Flat, worst: Flat) -> dict[str, Flat]:
         """Eliminate a time of a system of blocks; ``below`` couples the next time with it."""

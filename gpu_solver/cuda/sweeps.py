@@ -1,22 +1,105 @@
-"""Kernels for many problems: one lane sweeps through all times of one, refinement included."""
+"""Kernels for many problems: one lane sweeps through all times of one.
+
+A sweep is several kernels, since the time to compile one grows with the cube of its length.
+"""
 
 from __future__ import annotations
 
 from gpu_solver.cuda.pieces import KernelWriter
-from gpu_solver.fused.limits import MAX_CORRECTIONS, WORRYING
+from gpu_solver.fused.limits import WORRYING
 from gpu_solver.fused.sweeps import Sizes
 
-__all__ = ["gradient_kernel", "sweep_kernel"]
+__all__ = [
+    "STATE",
+    "back_kernel",
+    "correct_kernel",
+    "factor_kernel",
+    "gradient_kernel",
+    "residual_kernel",
+]
 
 _KEPT = ("lower", "inverse", "gain", "z")
 
 
-def sweep_kernel(sizes: Sizes, orders: int, adjoint: bool) -> KernelWriter:
-    """Solve ``M y = A^T W^2 b``, or ``M y = base`` for an adjoint; correct y by A's residual."""
-    right = "base" if adjoint else "d"
-    arrays = ("c", right, "s", "governing", "smooth", "initial", "u", "y")
-    w = KernelWriter(sizes, arrays, ("work", "status"), ("T", "initial_times"), orders)
+def factor_kernel(sizes: Sizes, orders: int, adjoint: bool) -> KernelWriter:
+    """Eliminate and substitute forward; ``state`` gets what judging needs."""
+    w = _writer(sizes, orders, adjoint, (), ("work", "state"))
+    _factor(w, adjoint)
+    w.values["step"] = [w.let(f"{w.values['total'][0]} / last")]
+    w.values.setdefault("check", ["zero"])
+    _start(w)
+    _state(w, "store", *STATE)
+    return w
+
+
+def back_kernel(sizes: Sizes) -> KernelWriter:
+    """Substitute back for the first answer."""
+    w = KernelWriter(sizes, ("y",), ("work",), ("T",))
     w.line("last = T - 1")
+    _back(w)
+    return w
+
+
+def residual_kernel(sizes: Sizes, orders: int, adjoint: bool) -> KernelWriter:
+    """Substitute the residual forward, in programs with a lane that needs a correction."""
+    w = _writer(sizes, orders, adjoint, ("y",), ("work", "state"))
+    _state(w, "load", "take")
+    with w.loop(f"if {_any_taken(w)}:"):
+        _residual(w, adjoint)
+    return w
+
+
+def correct_kernel(sizes: Sizes) -> KernelWriter:
+    """Substitute a correction back, add it to y, judge it and tell the status."""
+    w = KernelWriter(sizes, ("y",), ("work", "state", "status"), ("T", "count"))
+    w.line("last = T - 1")
+    _state(w, "load", *STATE)
+    with w.loop(f"if {_any_taken(w)}:"):
+        _back_correct(w)
+        w.judge("count", w.values["step"][0])
+        w.barrier()
+        _tell(w)
+        _state(w, "store", *_JUDGED)
+    return w
+
+
+_JUDGED = ("take", "own", "shift", "remaining", "code")
+#: Rows of ``state``, one number for every lane each.
+STATE = (*_JUDGED, "margin", "smallest", "check", "step")
+
+
+def _writer(
+    sizes: Sizes, orders: int, adjoint: bool, arrays: tuple[str, ...], pointers: tuple[str, ...]
+) -> KernelWriter:
+    right = "base" if adjoint else "d"
+    inputs = ("c", right, "s", "governing", "smooth", "initial", "u")
+    w = KernelWriter(sizes, (*inputs, *arrays), pointers, ("T", "initial_times"), orders)
+    w.line("last = T - 1")
+    return w
+
+
+def _any_taken(w: KernelWriter) -> str:
+    return f"tl.max((ok & ({w.values['take'][0]} > 0.0)).to(tl.int32), 0) > 0"
+
+
+def _state(w: KernelWriter, access: str, *names: str) -> None:
+    for name in names:
+        at = f"state + here + {STATE.index(name)} * lanes"
+        if access == "load":
+            w.load_rows(name, 1, at, "lanes")
+        else:
+            w.line(f"tl.store({at}, {w.values[name][0]}, mask=ok)")
+
+
+def _start(w: KernelWriter) -> None:
+    """Nothing is judged yet."""
+    for name in ("take", "own", "shift", "remaining"):
+        w.set(name, 1, "one")
+    w.set("code", 1)
+
+
+def _factor(w: KernelWriter, adjoint: bool) -> None:
+    right = "base" if adjoint else "d"
     w.set("left", w.triangle)
     w.set("carried", w.n)
     w.values["worst"] = [w.let("zero + float('inf')")] * 2
@@ -38,19 +121,7 @@ def sweep_kernel(sizes: Sizes, orders: int, adjoint: bool) -> KernelWriter:
     w.checked(*w.values["c"], *w.values[right])
     w.step("factor_forward_last", absent)
     w.keep(_KEPT, "last", "lower", "inverse", "z")
-    w.step("back_last")
-    w.store("y", "y_at + last * y_t", "ok")
-    w.barrier()
-    with w.loop("for i in range(1, T):", "y"):
-        w.line("t = last - i")
-        w.recall(_KEPT, "t", *_KEPT)
-        w.step("back", after="y")
-        w.store("y", "y_at + t * y_t", "ok")
-    step = w.let(f"{w.values['total'][0]} / last")
-    _correct(w, adjoint, absent, step)
-    if not adjoint:
-        _judge_all(w)
-    return w
+    w.values["margin"], w.values["smallest"] = ([each] for each in w.values["worst"])
 
 
 def _initial(w: KernelWriter, t: str, adjoint: bool, diagonal: str = "", y: str = "") -> None:
@@ -58,64 +129,64 @@ def _initial(w: KernelWriter, t: str, adjoint: bool, diagonal: str = "", y: str 
     w.initial(t, mask, diagonal=diagonal, side="carried", adjoint=adjoint, y=y)
 
 
-def _correct(w: KernelWriter, adjoint: bool, absent: list[str], step: str) -> None:
-    """Corrections, as long as they shrink for any lane of the program."""
-    for name in ("take", "own", "shift", "remaining"):
-        w.set(name, 1, "one")
-    w.set("code", 1)
-    finite = w.values.pop("check", None)
-    w.line("again = tl.max(every.to(tl.int32), 0)")
-    w.line("count = 0")
-    with w.loop(
-        f"while (again > 0) & (count < {MAX_CORRECTIONS}):",
-        "take", "own", "shift", "remaining", "code",
-    ):  # fmt: skip
-        w.barrier()
-        for name in ("carried", "next_", "change", "size"):
-            w.set(name, w.n)
-        w.load("y", w.n, "y_at")
-        with w.loop("for t in range(0, last):", "y", "carried", "next_"):
-            w.point("t", adjoint)
-            w.interval("t")
-            _initial(w, "t", adjoint, y="y")
-            w.recall(_KEPT, "t", "lower", "gain")
-            w.load("after", w.n, "y_at + (t + 1) * y_t")
-            w.step("residual_forward", absent)
-            w.keep(_KEPT, "t", "z")
-            w.values["y"] = w.values["after"]
-        w.point("last", adjoint)
-        _initial(w, "last", adjoint, y="y")
-        w.recall(_KEPT, "last", "lower", "inverse")
-        w.step("residual_forward_last", absent)
-        w.step("back_correct_last")
-        w.store("y", "y_at + last * y_t", "ok")
-        w.barrier()
-        with w.loop("for i in range(1, T):", "x", "change", "size"):
-            w.line("t = last - i")
-            w.recall(_KEPT, "t", *_KEPT)
-            w.load("y", w.n, "y_at + t * y_t")
-            w.step("back_correct")
-            w.store("y", "y_at + t * y_t", "ok")
-        w.judge("count", step)
-        w.line(f"again = tl.max((ok & ({w.values['take'][0]} > 0.0)).to(tl.int32), 0)")
-        w.line("count += 1")
-    if finite is not None:
-        w.values["check"] = finite
+def _back(w: KernelWriter) -> None:
+    w.recall(_KEPT, "last", "lower", "inverse", "z")
+    w.step("back_last")
+    w.store("y", "y_at + last * y_t", "ok")
+    with w.loop("for i in range(1, T):", "y"):
+        w.line("t = last - i")
+        w.recall(_KEPT, "t", *_KEPT)
+        w.step("back", after="y")
+        w.store("y", "y_at + t * y_t", "ok")
 
 
-def _judge_all(w: KernelWriter) -> None:
+def _residual(w: KernelWriter, adjoint: bool) -> None:
+    for name in ("carried", "next_"):
+        w.set(name, w.n)
+    w.load("y", w.n, "y_at")
+    with w.loop("for t in range(0, last):", "y", "carried", "next_"):
+        absent = w.point("t", adjoint)
+        w.interval("t")
+        _initial(w, "t", adjoint, y="y")
+        w.recall(_KEPT, "t", "lower", "gain")
+        w.load("after", w.n, "y_at + (t + 1) * y_t")
+        w.step("residual_forward", absent)
+        w.keep(_KEPT, "t", "z")
+        w.values["y"] = w.values["after"]
+    w.point("last", adjoint)
+    _initial(w, "last", adjoint, y="y")
+    w.recall(_KEPT, "last", "lower")
+    w.step("residual_forward_last", absent)
+    w.keep(_KEPT, "last", "z")
+
+
+def _back_correct(w: KernelWriter) -> None:
+    for name in ("change", "size"):
+        w.set(name, w.n)
+    w.recall(_KEPT, "last", "lower", "inverse", "z")
+    w.load("y", w.n, "y_at + last * y_t")
+    w.step("back_correct_last")
+    w.store("y", "y_at + last * y_t", "ok")
+    with w.loop("for i in range(1, T):", "x", "change", "size"):
+        w.line("t = last - i")
+        w.recall(_KEPT, "t", *_KEPT)
+        w.load("y", w.n, "y_at + t * y_t")
+        w.step("back_correct")
+        w.store("y", "y_at + t * y_t", "ok")
+
+
+def _tell(w: KernelWriter) -> None:
     """Write every lane's status code."""
-    w.barrier()
-    w.load("y", w.n, "y_at")  # what is not finite anywhere is not finite at the first time
-    remaining, code, check = (w.values[k][0] for k in ("remaining", "code", "check"))
-    margin, inverse = w.values["worst"]
-    finite = " + ".join(f"{y} * 0.0" for y in w.values["y"])
+    y = w.load("y", w.n, "y_at")  # what is not finite anywhere is not finite at the first time
+    names = ("remaining", "code", "check", "margin", "smallest")
+    remaining, code, check, margin, inverse = (w.values[name][0] for name in names)
+    finite = " + ".join(f"{each} * 0.0" for each in y)
     sound = w.let(f"({remaining} < {WORRYING}) & ({margin} > 0.0)")
     code = w.let(f"tl.where({sound}, {code}, one + one)")
     sound = w.let(f"(({finite}) == 0.0) & ({inverse} > 0.0) & ({remaining} < 1e300)")
     code = w.let(f"tl.where({sound}, {code}, one + 2.0)")
     code = w.let(f"tl.where({check} == 0.0, {code}, one + 3.0)")
-    w.line(f"tl.store(status + whole, {code}, mask=ok)")
+    w.line(f"tl.store(status + here, {code}, mask=ok)")
 
 
 def gradient_kernel(

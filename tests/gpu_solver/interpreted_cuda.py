@@ -58,11 +58,11 @@ def compare(parts, weights=(), methods=("cyclic_reduction",), **settings):
 
 
 def test_a_lane_for_each_problem_gives_the_dense_answer_and_its_gradients(oracle):
-    c, d, u, s = parts_of(oracle, 0, (1, 2, 1), 5, (3,), n_init=2, orders=2)
+    c, d, u, s = parts_of(oracle, 0, (1, 3, 1), 4, (2,), n_init=2, orders=2)
     u[:, 1, 0, 1] = np.nan
-    weights = (0.8, 1.5, np.array([1.0, 0.7, 0.5]))
-    y = compare((c, d, u, s), weights, ("fused", "cyclic_reduction"), segment=0)
-    for k in range(3):
+    weights = (0.8, 1.5, np.array([1.0, 0.7, 0.5, 0.2]))
+    y = compare((c, d, u, s), weights, segment=0)
+    for k in range(2):
         np.testing.assert_allclose(
             y[k], oracle.least_squares(c[k], d[k], u[k], s[k], *weights), rtol=1e-9, atol=1e-9
         )
@@ -71,7 +71,9 @@ def test_a_lane_for_each_problem_gives_the_dense_answer_and_its_gradients(oracle
 def test_segments_of_time_give_the_dense_answer_and_its_gradients(oracle):
     parts = parts_of(oracle, 1, (1, 2, 1), 9, (2,), n_init=4, orders=2)
     weights = (np.linspace(0.5, 1.0, 9)[:, None], 1.5, np.array([1.0, 0.7, 0.5]))
-    y = compare(parts, weights, segment=3)  # the last segment reaches one time too far
+    y = compare(
+        parts, weights, ("fused", "cyclic_reduction"), segment=3
+    )  # the last segment reaches one time too far
     for k in range(2):
         one = [part[k] for part in parts]
         np.testing.assert_allclose(y[k], oracle.least_squares(*one, *weights), rtol=1e-9, atol=1e-9)
