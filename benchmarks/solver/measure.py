@@ -22,14 +22,22 @@ def seconds(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def _run(step: Callable[[], object]) -> tuple[float, float]:
+    """Run once; return wall time and the CPU time of all threads."""
+    cpu = time.process_time()
+    wall = seconds(step)
+    return wall, time.process_time() - cpu
+
+
 @dataclass(frozen=True)
 class Timing:
-    """Wall times of one candidate, in seconds, one per round.
+    """Wall times of one candidate, in seconds, one per round, and CPU times of all threads.
 
     A candidate too slow for rounds has one run only.
     """
 
     runs: tuple[float, ...]
+    cpu: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -40,6 +48,11 @@ class Timing:
     def fastest(self) -> float:
         """Fastest run: what other load on the machine disturbed least."""
         return min(self.runs)
+
+    @property
+    def least_cpu(self) -> float | None:
+        """Least CPU time of a run: waiting for other work on the machine does not count."""
+        return min(self.cpu, default=None)
 
     @property
     def quartiles(self) -> tuple[float, float]:
@@ -85,14 +98,15 @@ def interleave(
     -------
     dict of str to Timing
     """
-    first = {}
+    first: dict[str, tuple[float, float]] = {}
     for name, step in steps.items():
         warm_up = (known or {}).get(name)
         if warm_up is None:
             warm_up = seconds(step)
-        first[name] = warm_up if warm_up > max(budget, COMPILING) else seconds(step)
-    fast = [name for name in steps if first[name] <= budget / 2]
-    runs: dict[str, list[float]] = {name: [] for name in fast}
+        is_slow = warm_up > max(budget, COMPILING)
+        first[name] = (warm_up, warm_up) if is_slow else _run(step)
+    fast = [name for name in steps if first[name][0] <= budget / 2]
+    runs = {name: [] if name in fast else [first[name]] for name in steps}
     start = time.perf_counter()
     enabled = gc.isenabled()
     gc.collect()
@@ -104,11 +118,12 @@ def interleave(
             # Another order in every round: nobody always follows the same neighbour's cache.
             turn = index % max(len(fast), 1)
             for name in fast[turn:] + fast[:turn]:
-                runs[name].append(seconds(steps[name]))
+                runs[name].append(_run(steps[name]))
     finally:
         if enabled:
             gc.enable()
-    return {name: Timing(tuple(runs[name]) if name in runs else (first[name],)) for name in steps}
+    split = {name: tuple(zip(*found, strict=True)) for name, found in runs.items()}
+    return {name: Timing(wall, cpu) for name, (wall, cpu) in split.items()}
 
 
 def ratio(slow: Timing, fast: Timing) -> Ratio:

@@ -72,6 +72,12 @@ def _published(row: Mapping[str, Any] | None) -> str:
     return _duration(row["median"]) + (f"; {over['median']:.3g}" if over else "")
 
 
+def _cpu_ratio(times: Mapping[str, Any]) -> str:
+    """Of all threads; the published solver on one, where it has no threads that wait for others."""
+    ours, theirs = (times.get(name, {}).get("least_cpu") for name in ("auto", PUBLISHED[1]))
+    return f"{theirs / ours:.3g}" if ours and theirs else "–"
+
+
 def _summary(reports: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for report in reports:
@@ -87,12 +93,15 @@ def _summary(reports: Sequence[Mapping[str, Any]]) -> str:
                 *(_published(times.get(name)) for name in PUBLISHED),
                 _ratio(report.get("published_over_best")),
                 _fastest(report.get("published_over_best_fastest")),
+                _duration(auto["least_cpu"]) if auto and auto.get("least_cpu") else "–",
+                _cpu_ratio(times),
                 f"{best.get('fastest', best['median']) / floor:.3g}" if best and floor else "–",
             ]
         )
     head = ["case (problems, T)", "auto", "best of ours"]
     head += ["published, torch's threads; over auto", "published, one thread; over auto"]
-    tail = ["faster of these / best", "same, fastest runs", "best / roofline"]
+    tail = ["faster of these / best", "same, fastest runs", "least CPU time, auto"]
+    tail += ["published, one thread / auto, in CPU time", "best / roofline"]
     return _table([*head, *tail], rows)
 
 

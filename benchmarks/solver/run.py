@@ -91,6 +91,7 @@ def run_case(
                 "low": low,
                 "high": high,
                 "fastest": timing.fastest,
+                "least_cpu": timing.least_cpu,
                 "rounds": len(timing.runs),
             }
         )

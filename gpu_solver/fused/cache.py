@@ -37,6 +37,7 @@ _SOURCES = (
     "lanes.py",
     "compiling.py",
     "loops.py",
+    "reduced.py",
     "segments.py",
     "uniform.py",
 )

@@ -42,7 +42,8 @@ def compile_kernels(
         for name in module.ENTRIES:
             function = getattr(module, name)
             count = len(inspect.signature(function.py_func).parameters)
-            function.compile(types.void(*[types.int64] * count))
+            if not function.signatures:
+                function.compile(types.void(*[types.int64] * count))
             made = function.overloads[function.signatures[0]]
             names[name] = (made.fndesc.llvm_func_name, count)
             part = llvm.parse_assembly(made.library.get_llvm_str())

@@ -303,34 +303,35 @@ class _Reduced:
     """The factorised system of the times that stay."""
 
     def __init__(self, passes: _Passes, first_block: Array) -> None:
-        from gpu_solver.backends import sweep_kernels
-
-        self._kernels = sweep_kernels
         problem, n = passes.problem, passes.problem.n
         count = len(problem.stays)
         rows, columns = np.tril_indices(n)
-        diagonal = np.zeros((1, count, n, n))
-        diagonal[0, 0] = first_block
-        diagonal[0, 1:, rows, columns] += passes.result(what.RIGHT).T
-        diagonal[0, :-1, rows, columns] += passes.result(what.LEFT).T
-        lower = passes.result(what.FILL).reshape(1, count - 1, n, n).copy()
-        status, ratio = np.zeros(1, dtype=np.int64), np.ones(1)
-        self.failed = not np.isfinite(diagonal.sum() + lower.sum())
-        if not self.failed:
-            sweep_kernels.factorize(diagonal, lower, status, ratio)
-            self.failed = status[0] != 0
+        diagonal = np.zeros((count, n, n))
+        diagonal[0] = first_block
+        diagonal[1:, rows, columns] += passes.result(what.RIGHT)
+        diagonal[:-1, rows, columns] += passes.result(what.LEFT)
+        lower = np.ascontiguousarray(passes.result(what.FILL))
+        self.ratio = -1.0
         self._diagonal, self._lower = diagonal, lower
-        self._which = np.zeros(1, dtype=np.int64)
-        self.ratio = float(ratio[0])
+        self._numbers = diagonal.ctypes.data, lower.ctypes.data, count, n
+        if np.isfinite(diagonal.sum() + lower.sum()):
+            result = np.empty(1)
+            problem.kernels["factor_reduced"](*self._numbers, result.ctypes.data)
+            self.ratio = float(result[0])
+
+    @property
+    def failed(self) -> bool:
+        """Whether the matrix is not positive definite."""
+        return not self.ratio > 0.0
 
     def solve(self, passes: _Passes, first_side: Array) -> Array:
         """Solve for the sides that the last pass found and that of the first time of all."""
-        rhs = np.zeros((1, *self._diagonal.shape[1:3], 1))
-        rhs[0, 0, :, 0] = first_side
-        rhs[0, 1:, :, 0] += passes.result(what.RIGHT_SIDE)
-        rhs[0, :-1, :, 0] += passes.result(what.LEFT_SIDE)
-        self._kernels.solve(self._diagonal, self._lower, self._which, rhs)
-        return rhs[0, :, :, 0]
+        rhs = np.zeros(self._diagonal.shape[:2])
+        rhs[0] = first_side
+        rhs[1:] += passes.result(what.RIGHT_SIDE)
+        rhs[:-1] += passes.result(what.LEFT_SIDE)
+        passes.problem.kernels["solve_reduced"](*self._numbers, rhs.ctypes.data)
+        return rhs
 
 
 def _parts(views: ProblemViews, folded: bool) -> list[tuple[slice, ProblemViews]]:

@@ -52,6 +52,7 @@ from gpu_solver.fused.memory import (
     unpack,
 )
 from gpu_solver.fused.passes import CORRECT, FIRST, REDUCE, REMAINDER
+from gpu_solver.fused.reduced import factor_reduced, solve_reduced  # noqa: F401 - entries
 
 open_segment, fill_segment = _steps["open_segment"], _steps["fill_segment"]
 close_segment = _steps["close_segment"]
@@ -60,7 +61,7 @@ residual_open, residual_close = _steps["residual_open"], _steps["residual_close"
 
 KEPT = _layout.kept
 #: Called from outside.
-ENTRIES = ("pass_segments", "gradient_segments")
+ENTRIES = ("pass_segments", "gradient_segments", "factor_reduced", "solve_reduced")
 
 
 @njit(**options)
