@@ -317,10 +317,10 @@ def _solve_by_cyclic_reduction(problem: LinearODEProblem) -> tuple[Any, NDArray[
     if problem.is_torch:
         return solve_by_cyclic_reduction(problem)
     tensors = LinearODEProblem(
-        torch.tensor(problem.c),
-        torch.tensor(problem.d),
-        torch.tensor(problem.u),
-        torch.tensor(problem.s),
+        torch.tensor(problem.c.copy()),
+        torch.tensor(problem.d.copy()),
+        torch.tensor(problem.u.copy()),
+        torch.tensor(problem.s.copy()),
         problem.weight_governing,
         problem.weight_initial,
         problem.weight_smooth,
