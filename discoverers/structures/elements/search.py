@@ -184,7 +184,7 @@ class _Window:
             best = self.order[0]
             for mass in backwards(best.point, self.measured.elements):
                 self._balance(best, mirrored(best.point, self.measured.elements, mass))
-        if self.last and self.fits:
+            # On every window: far along the curve a wrong structure can look right for long.
             self._balance(self.order[0], self.order[0].point)
 
     def _balance(self, best: Ranked, start: Point) -> None:
