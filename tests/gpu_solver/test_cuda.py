@@ -57,9 +57,16 @@ KERNELS = {
 }
 
 
+#: One of every kind of loop and branch: seconds. The others are like them.
+COMPILED_ALWAYS = {"factor", "correct", "gradients", "fill", "solve chain"}
+
+
 @needs_triton
 @pytest.mark.skipif(compiled.is_interpreted(), reason="the interpreter does not compile")
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=() if x in COMPILED_ALWAYS else pytest.mark.slow) for x in KERNELS],
+)
 def test_kernels_compile_to_machine_code_without_a_card(name):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
