@@ -1,7 +1,8 @@
 """Integrate structured ODEs with exact sensitivities, and calibrate them to what was observed."""
 
 from .calibration import Calibration, calibrate
-from .lifted import lifted, lifted_tangent
+from .lifted import lifted
+from .lifted_tangent import lifted_tangent
 from .model import Column, StateSpaceModel
 from .observation import FunctionObservation, LinearObservation, Observation
 from .paths import Path, integrate, nodes

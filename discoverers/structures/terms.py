@@ -77,8 +77,7 @@ def read_terms(
 
 def _difference(term: sympy.Expr) -> bool:
     """Whether a sum is the difference of two variables, which counts as one."""
-    return (
-        len(term.args) == 2
-        and {abs(part.as_coeff_Mul()[0]) for part in term.args} == {1}
-        and all(part.as_coeff_Mul()[1].is_Symbol for part in term.args)
+    parts = [part.as_coeff_Mul() for part in term.args]
+    return sorted(factor for factor, _ in parts) == [-1, 1] and all(
+        variable.is_Symbol for _, variable in parts
     )

@@ -389,3 +389,22 @@ def test_an_unmeasured_mass_of_three_is_followed(force, seen):
     assert np.mean((acceleration - true) ** 2) < 1e-4 * true.var()
     error = model.states_[f"x{hidden + 1}"] - X[:, hidden]
     assert np.mean(error**2) < 1e-4 * X[:, hidden].var()
+
+
+def test_required_elements_are_there_whatever_the_data_say():
+    t, _, _, y = record_of(duration=3.0)
+    model = fitted(t, y, tones(t), required=["x2 - x1", "(x2 - x1)**3"])
+    assert {("1-2", "d"), ("1-2", "d**3")} <= set(chosen(model))
+
+
+@pytest.mark.parametrize(
+    ("required", "message"),
+    [
+        ({"x1": 3.0}, "required gives x1 the coefficient 3, but strengths"),
+        (["x1**7"], r"required holds x1\*\*7, which is the force of no candidate element"),
+    ],
+)
+def test_what_cannot_be_required_is_named(required, message):
+    t = np.arange(0.0, 2.0, 0.1)
+    with pytest.raises(ValueError, match=message):
+        fitted(t, np.zeros((20, 2)), np.ones(20), required=required)

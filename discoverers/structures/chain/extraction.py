@@ -61,7 +61,8 @@ ITERATIONS = 15
 """Of a candidate's calibration."""
 
 LEADERS = 6
-"""Of so many best candidates none may be judged before its calibration has settled."""
+WITHIN = 100.0
+"""Of so many best candidates, with scores as close, none is judged before it has settled."""
 
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
@@ -125,7 +126,9 @@ class Extraction:
 
         Coarse steps over steep layers make the cost rugged: a calibration gets stuck in it.
         """
-        for one in self.ranked[:LEADERS]:
+        ranked = self.ranked[:LEADERS]
+        reach = self.judge.score(ranked[0]) + WITHIN if ranked else np.inf
+        for one in [one for one in ranked if self.judge.score(one) <= reach]:
             if not one.converged and one.support not in self.settled:
                 self.settled.add(one.support)
                 self.try_support(one.support, one.coef, one.x0, finely=True)
