@@ -8,10 +8,10 @@ of a sequential sweep, for which eight lanes make up.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -126,18 +126,20 @@ def _at(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _rows(*shape: int) -> Array:
-    """Uninitialised memory for rows of lanes, which begin at multiples of their size."""
-    size = math.prod(shape)
-    memory = empty((size + LANES,))
-    skipped = -_at(memory) % (8 * LANES) // 8
-    return memory[skipped : skipped + size].reshape(shape)
+def _parts(*sizes: int) -> tuple[list[Array], list[int]]:
+    """Uninitialised memory of so many numbers, in one piece: parts at multiples of a row of lanes.
 
-
-def _zeros(size: int) -> Array:
-    memory = _rows(size)
-    memory[...] = 0.0
-    return memory
+    Their addresses come with them: to ask an array for its own takes a microsecond.
+    """
+    starts = [0, *accumulate(-(-size // LANES) * LANES for size in sizes)]
+    memory = empty((starts[-1] + LANES,))
+    address = _at(memory)
+    skipped = -address % (8 * LANES) // 8
+    parts = [
+        memory[skipped + start : skipped + start + size]
+        for start, size in zip(starts, sizes, strict=False)
+    ]
+    return parts, [address + 8 * (skipped + start) for start in starts[:-1]]
 
 
 def _run(segments: Segments, work: float, task: Callable[[int, int], None]) -> None:
@@ -163,38 +165,50 @@ class SegmentBackend(BlockTridiagonalBackend):
         count, steps, n = diagonal.shape[:3]
         work = float(count * steps * n**3)
         # By the work alone: the same on any number of threads, to the last bit.
-        segments = cut(count, steps, int(np.clip(work / WORK_FOR_GROUP, 1, MOST_GROUPS)))
+        segments = cut(count, steps, min(max(int(work / WORK_FOR_GROUP), 1), MOST_GROUPS))
         ends = len(segments.stays) > 0
         groups, times = segments.groups, segments.times
-        lanes = _rows(groups, times, (3 if ends else 2) * n, n, LANES)
-        at_ends = _rows(groups, 3 if ends else 0, n, n, LANES)
-        worst = _rows(groups, 3, LANES)
+        high = (3 if ends else 2) * n
+        (lanes,), (at_lanes,) = _parts(groups * times * high * n * LANES)
+        room = -(-(n * LANES + 2 * n * n) // LANES) * LANES
+        parts, (at_ends, at_worst, at_bad, at_room) = _parts(
+            groups * 3 * n * n * LANES if ends else 0,
+            groups * 3 * LANES,
+            groups * LANES,
+            max(groups, 1) * room,  # written even for no problem at all
+        )
+        worst = parts[1].reshape(groups, 3, LANES)
         worst[:, :2] = np.inf
         worst[:, 2] = relative_pivot_floor(n)
-        bad = _zeros(groups * LANES).reshape(groups, LANES)
-        blocks = (_at(diagonal), _at(lower), steps, n)
-        results = (_at(lanes), _at(at_ends), _at(worst), _at(bad))
+        parts[2][...] = 0.0
+        parts[3][...] = 0.0
+        at_diagonal = _at(diagonal)
+        common = (
+            at_diagonal, _at(lower), steps, n, *segments.lanes, at_lanes, at_ends, at_worst, at_bad,
+        )  # fmt: skip
 
         def task(first: int, stop: int) -> None:
-            room = _zeros(n * LANES + 2 * n * n)
-            segment_kernels.factorize(
-                TOOLS, first, stop, *blocks, *segments.lanes, *results, _at(room)
-            )
+            segment_kernels.factorize(TOOLS, first, stop, *common, at_room + 8 * first * room)
 
         _run(segments, work, task)
         status = np.zeros(count, dtype=np.int64)
-        stays, kept, factor = segments.stays, None, at_ends
+        stays, kept, at_factor = segments.stays, None, 0
         if ends:
-            factor, between = (np.empty((count, len(stays) - k, n, n)) for k in (0, 1))
-            own = (_at(diagonal), count, steps, stays, n * n, 3)
-            kept_kernels.join(*own, _at(at_ends), _at(factor), _at(between))
-            sweep_kernels.factorize(factor, between, status, np.empty(count))
-            kept = SweepState(factor, between)
-        moved = lanes.shape[2] * n * LANES * 8
+            sizes = [count * (len(stays) - k) * n * n for k in (0, 1)]
+            (factor, between), (at_factor, at_between) = _parts(*sizes)
+            kept = SweepState(
+                factor.reshape(count, len(stays), n, n),
+                between.reshape(count, len(stays) - 1, n, n),
+            )
+            kept_kernels.join(
+                at_diagonal, count, steps, stays, n * n, 3, at_ends, at_factor, at_between
+            )
+            sweep_kernels.factorize(kept.diagonal, kept.lower, status, np.empty(count))
         kept_kernels.judge(
-            _at(worst), _at(bad), _at(lanes), moved, times, _at(diagonal), n, steps, stays,
-            _at(factor), status,
+            at_worst, at_bad, at_lanes, high * n * LANES * 8, times, at_diagonal, n, steps, stays,
+            at_factor, status,
         )  # fmt: skip
+        lanes = lanes.reshape(groups, times, high, n, LANES)
         return SegmentState(segments, (count, steps, n), lanes, kept), status
 
     def solve(self, state: SegmentState, which: NDArray[np.int64] | None, rhs: Array) -> Array:
@@ -218,30 +232,38 @@ class SegmentBackend(BlockTridiagonalBackend):
 
         segments = state.segments
         (count, steps, n), columns = state.shape, rhs.shape[-1]
+        groups, times, size = segments.groups, segments.times, n * columns
         out = empty((count, steps, n, columns))
-        kept = _rows(segments.groups, segments.times, n, columns, LANES)
-        at_ends = _rows(segments.groups, 2, n, columns, LANES)
-        common = (steps, n, columns, *segments.lanes, _at(state.lanes), _at(kept), _at(at_ends))
+        room = -(-(LANES + size) // LANES) * LANES
+        parts, (at_kept, at_ends, at_room) = _parts(
+            groups * times * size * LANES, groups * 2 * size * LANES, groups * room
+        )
+        parts[2][...] = 0.0
+        at_rhs, at_out = _at(rhs), _at(out)
+        common = (steps, n, columns, *segments.lanes, _at(state.lanes), at_kept, at_ends)
 
         def forward(first: int, stop: int) -> None:
-            zeros = _zeros(LANES + n * columns)
-            segment_kernels.substitute(TOOLS, first, stop, _at(rhs), *common, _at(zeros))
+            segment_kernels.substitute(
+                TOOLS, first, stop, at_rhs, *common, at_room + 8 * first * room
+            )
 
         def backward(first: int, stop: int) -> None:
-            waste = _rows(n * columns)
-            segment_kernels.substitute_back(TOOLS, first, stop, _at(out), *common, _at(waste))
+            segment_kernels.substitute_back(
+                TOOLS, first, stop, at_out, *common, at_room + 8 * first * room
+            )
 
-        work = float(count * steps * n * n * columns)
+        work = float(count * steps * n * size)
         _run(segments, work, forward)
         if state.kept is not None:
             stays = segments.stays
-            sides = np.empty((count, len(stays), n, columns))
-            where = (count, steps, stays, n * columns)
-            kept_kernels.join(_at(rhs), *where, 2, _at(at_ends), _at(sides), 0)
-            sweep_kernels.solve(state.kept.diagonal, state.kept.lower, np.arange(count), sides)
-            kept_kernels.settle(_at(sides), *where, _at(out), _at(at_ends))
+            (sides,), (at_sides,) = _parts(count * len(stays) * size)
+            where = (count, steps, stays, size)
+            kept_kernels.join(at_rhs, *where, 2, at_ends, at_sides, 0)
+            blocks = sides.reshape(count, len(stays), n, columns)
+            sweep_kernels.solve(state.kept.diagonal, state.kept.lower, np.arange(count), blocks)
+            kept_kernels.settle(at_sides, *where, at_out, at_ends)
         else:
-            at_ends[...] = 0.0
+            parts[1][...] = 0.0
         _run(segments, work, backward)
         return out
 
@@ -281,7 +303,9 @@ class SegmentBackend(BlockTridiagonalBackend):
         """Minus the inverse at the ends (b, a) of every lane's segment, and what it is there."""
         segments, n = state.segments, state.shape[2]
         if state.kept is None:
-            return _zeros(segments.groups * n * n * LANES), None
+            (around,), _ = _parts(segments.groups * n * n * LANES)
+            around[...] = 0.0
+            return around, None
         diagonal, lower = SweepBackend().selected_inverse(state.kept)
         each = len(segments.stays) - 1
         both = np.zeros((segments.groups * LANES, 2 * n, 2 * n))
@@ -290,10 +314,9 @@ class SegmentBackend(BlockTridiagonalBackend):
         used[:, :, n:, n:] = diagonal[:, :-1]
         used[:, :, :n, n:] = lower
         used[:, :, n:, :n] = np.swapaxes(lower, -1, -2)
-        around = _rows(segments.groups, 2 * n, 2 * n, LANES)
-        np.negative(
-            np.moveaxis(both.reshape(segments.groups, LANES, 2 * n, 2 * n), 1, -1), out=around
-        )
+        (around,), _ = _parts(segments.groups * 4 * n * n * LANES)
+        by_lane = np.moveaxis(both.reshape(segments.groups, LANES, 2 * n, 2 * n), 1, -1)
+        np.negative(by_lane, out=around.reshape(by_lane.shape))
         return around, diagonal
 
     @staticmethod
@@ -306,11 +329,13 @@ class SegmentBackend(BlockTridiagonalBackend):
         panel = state.lanes.shape[2] - n
         results = (_at(out), 0 if lower is None else _at(lower))
         given = (_at(state.lanes), _at(around))
+        room = (panel + 3 * n) * n * LANES
+        _memory, (at_room,) = _parts(segments.groups * room)
 
         def task(first: int, stop: int) -> None:
-            room = _rows((panel + 3 * n) * n * LANES)
             segment_kernels.select_inverse(
-                TOOLS, first, stop, *results, steps, n, *segments.lanes, *given, _at(room)
-            )
+                TOOLS, first, stop, *results, steps, n, *segments.lanes, *given,
+                at_room + 8 * first * room,
+            )  # fmt: skip
 
         _run(segments, float(count * steps * n**3), task)
