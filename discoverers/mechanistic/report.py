@@ -7,13 +7,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from discoverers.discovery import Discovery, FittedTrajectory
+from discoverers.discovery import Discovery
 from discoverers.equations import Equations
 from discoverers.mechanistic.cycles import Cycle
 from discoverers.mechanistic.outer import outer_equations
 from discoverers.mechanistic.route import Route
+from discoverers.mechanistic.states import fitted_states
 from discoverers.reporting import CLOSE, TIED, alternatives_frame, front_frame
-from discoverers.smoothing import smooth_to_slopes
 
 __all__ = ["report"]
 
@@ -43,7 +43,7 @@ def report(route: Route) -> Discovery:
             front.index(best),
         ),
         noise_std=route.task.denoised.noise_std[route.task.targets],
-        solution=_solution(route),
+        solution=fitted_states(route),
         history=pd.DataFrame(
             {
                 "cycle": np.arange(len(route.cycles)),
@@ -126,53 +126,3 @@ def _errors(route: Route, chi2: Array) -> Array:
     variance = np.diagonal(np.linalg.pinv(matrix / np.outer(scale, scale), hermitian=True))
     out[active] = SELECTION * np.sqrt(np.maximum(variance, 0.0)) / scale
     return out * np.sqrt(np.maximum(chi2, 1.0))[:, None]
-
-
-def _solution(route: Route) -> tuple[FittedTrajectory, ...]:
-    """States that fit the data and the equations at once."""
-    task, states = route.task, _encoded(route)
-    count = len(task.outer)
-    rates = []
-    with torch.no_grad():
-        for run, x in zip(task.trajectories, states, strict=True):
-            theta = torch.from_numpy(np.array(task.library.evaluate(x, run.u)))
-            rates.append(route.network.rates(theta).numpy())
-    if task.order > 1:
-        return tuple(
-            FittedTrajectory(t=run.t, X=x[:, :count], derivative=x[:, count:], u=run.u)
-            for run, x in zip(task.trajectories, states, strict=True)
-        )
-    denoised = task.denoised
-    columns = []
-    for v in range(count):
-        values, _ = smooth_to_slopes(
-            denoised.steps,
-            [part[:, v] for part in denoised.data],
-            [part[:, v] for part in denoised.precision],
-            [denoised.time_scale * rate[:, v] for rate in rates],
-        )
-        columns.append(values or tuple(part[:, v] for part in states))
-    return tuple(
-        FittedTrajectory(
-            t=run.t,
-            X=np.stack([column[i] for column in columns], axis=1),
-            derivative=rates[i],
-            u=run.u,
-        )
-        for i, run in enumerate(task.trajectories)
-    )
-
-
-def _encoded(route: Route) -> list[Array]:
-    """The states that terms were evaluated at, averaged where windows overlap."""
-    if route.network.encoder is None:
-        return list(route.task.states)
-    sums = [np.zeros(part.shape) for part in route.task.states]
-    counts = [np.zeros((len(part), 1)) for part in route.task.states]
-    with torch.no_grad():
-        for batch in route.batches:
-            values = route.network.states(batch).numpy()
-            for (run, first), part in zip(batch.rows, values, strict=True):
-                sums[run][first : first + len(part)] += part
-                counts[run][first : first + len(part)] += 1.0
-    return [total / count for total, count in zip(sums, counts, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -20,6 +20,7 @@ from discoverers.mechanistic.cycles import Cycle, Schedule, run_cycles
 from discoverers.mechanistic.network import ConvolutionalEncoder, MechanisticNetwork
 from discoverers.mechanistic.outer import OuterFunction
 from discoverers.mechanistic.start import match_derivatives, random_start
+from discoverers.mechanistic.states import fitted_states
 from discoverers.mechanistic.training import Progress, count_of
 from discoverers.mechanistic.windows import Minibatch, cut
 from discoverers.regression import allow_for_truncation
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Route", "Task", "run"]
 
 Array = NDArray[np.float64]
+
+PASSES = 2
+"""Times that all cycles run, the second time at states that the first one's equations imply."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,8 @@ class Task:
     criterion : GradedCriterion
     max_terms : int or None
     engine : SGDEngine
+    from_closed_form : bool
+        Whether `start` and `states` are the closed form's.
     """
 
     trajectories: Trajectories
@@ -73,6 +79,7 @@ class Task:
     criterion: GradedCriterion
     max_terms: int | None
     engine: SGDEngine
+    from_closed_form: bool
 
     @classmethod
     def make(
@@ -130,6 +137,7 @@ class Task:
             criterion=GradedCriterion.from_degrees(library.degrees, len(allowed), gamma),
             max_terms=max_terms,
             engine=engine,
+            from_closed_form=closed is not None,
         )
 
     @property
@@ -180,13 +188,33 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """The cycles of the best start, and the network at the best of them."""
+    """The cycles of one start, and the network at the best of them.
+
+    Attributes
+    ----------
+    task : Task
+        With the states that the last pass read.
+    batches : tuple of Minibatch
+    cycles : list of Cycle
+    best : Cycle
+    network : MechanisticNetwork
+    """
 
     task: Task
     batches: tuple[Minibatch, ...]
     cycles: list[Cycle]
     best: Cycle
     network: MechanisticNetwork
+
+    @classmethod
+    def of(cls, task: Task, cycles: list[Cycle]) -> Route:
+        """Put the network where the best cycle left it."""
+        best = min(cycles, key=lambda cycle: cycle.score)
+        network = task.network(best.coef)
+        network.recentre(best.coef, task.active & (best.coef != 0.0))
+        if network.encoder is not None:
+            network.encoder.load_state_dict(best.encoder)
+        return cls(task, task.batches(), cycles, best, network)
 
 
 def run(
@@ -199,30 +227,49 @@ def run(
 
     Callbacks hear of epochs of a single start, and of starts where there are several.
     """
-    engine = task.engine
+    epochs = PASSES * task.engine.cycles * task.engine.max_epochs
     if len(seeds) == 1:
-        ticks = iterations("epoch", engine.cycles * engine.max_epochs)
-        runs = [_cycles(task, seeds[0], Progress(ticks))]
-    else:
-        runs = []
-        jobs = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-            joblib.delayed(_quiet_cycles)(task, seed) for seed in seeds
-        )
-        for _, found in zip(iterations("start", len(seeds)), jobs, strict=False):
-            runs.append(found)
-    cycles = min(runs, key=lambda one: min(cycle.score for cycle in one))
-    best = min(cycles, key=lambda cycle: cycle.score)
-    network = task.network(best.coef)
-    network.recentre(best.coef, task.active & (best.coef != 0.0))
-    if network.encoder is not None:
-        network.encoder.load_state_dict(best.encoder)
-    return Route(task, task.batches(), cycles, best, network)
+        return _passes(task, seeds[0], Progress(iterations("epoch", epochs)))
+    runs = []
+    jobs = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+        joblib.delayed(_quiet)(task, seed, epochs) for seed in seeds
+    )
+    for _, found in zip(iterations("start", len(seeds)), jobs, strict=False):
+        runs.append(found)
+    return Route.of(*min(runs, key=lambda one: min(cycle.score for cycle in one[1])))
 
 
-def _quiet_cycles(task: Task, seed: int) -> list[Cycle]:
-    engine = task.engine
+def _quiet(task: Task, seed: int, epochs: int) -> tuple[Task, list[Cycle]]:
     torch.set_num_threads(1)
-    return _cycles(task, seed, Progress(iter(range(engine.cycles * engine.max_epochs))))
+    route = _passes(task, seed, Progress(iter(range(epochs))))
+    return route.task, route.cycles
+
+
+def _passes(task: Task, seed: int, progress: Progress) -> Route:
+    """All cycles; then those of the terms that are left, at the states that they imply.
+
+    Denoised states err systematically, and terms that mimic their errors pay. States that also fit
+    the equations found so far err much less. What the closed form or an encoder hands over needs
+    no such pass, and of second-order systems there is none.
+    """
+    route = Route.of(task, _cycles(task, seed, progress))
+    if task.from_closed_form or task.engine.encoder is not None or task.order > 1:
+        return route
+    for _ in range(PASSES - 1):
+        if progress.stopped or not (route.best.coef[task.active] != 0.0).any():
+            break
+        best = route.best.coef
+        again = replace(
+            task,
+            states=tuple(fitted.X for fitted in fitted_states(route)),
+            start=best,
+            active=task.active & (best != 0.0),
+        )
+        later = Route.of(again, _cycles(again, seed, progress))
+        if later.best.score >= route.best.score:
+            break
+        route = replace(later, cycles=[*route.cycles, *later.cycles])
+    return route
 
 
 def _cycles(task: Task, seed: int, progress: Progress) -> list[Cycle]:
