@@ -94,6 +94,11 @@ def _solve(
 ) -> _Solved:
     fits, leverages, slope_variances = [], [], []
     for (diagonal, lower), x, weight in zip(blocks, data, precision, strict=True):
+        if not weight.any():  # nothing tells this run: no matrix to solve with, and no answer
+            fits.append(np.zeros((*diagonal.shape[:2], x.shape[1])))
+            leverages.append(np.zeros(len(weight)))
+            slope_variances.append(np.full(len(weight), np.inf))
+            continue
         matrix = smoothness * diagonal
         matrix[:, 0, 0] += weight
         factor = BlockTridiagonal(matrix, smoothness * lower).factorize()
@@ -234,6 +239,8 @@ def smooth_to_slopes(
             matrix = 100.0 * governing * diagonal
             matrix[:, 0, 0] += weight
             matrix[:, 1, 1] += governing
+            if not weight.any():  # slopes alone leave a constant free
+                matrix[0, 0, 0] += 1.0
             factor = BlockTridiagonal(matrix, 100.0 * governing * lower).factorize()
             if factor.failed.any():
                 break

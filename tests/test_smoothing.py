@@ -393,3 +393,21 @@ def test_the_fit_to_slopes_scales_and_shifts_with_the_data(seed, exponent, offse
     moved, steeper = smooth_to_slopes(steps, [scale * (data + offset)], ones, [scale * slope])
     np.testing.assert_allclose(moved[0] / scale, values[0] + offset, atol=1e-6)
     np.testing.assert_allclose(steeper[0] / scale, derivatives[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [60, 900])
+def test_a_run_without_any_measurement_says_so_and_leaves_the_others_alone(samples):
+    t = np.linspace(0.0, 6.0, samples)
+    steps = np.full(samples - 1, 1.0)
+    x = np.sin(t)[:, None] + 0.01 * np.random.default_rng(0).normal(size=(samples, 1))
+    one = np.ones((samples, 1))
+    (both,) = smooth_channels([steps, steps], [x, np.zeros_like(x)], [one, 0.0 * one])
+    np.testing.assert_allclose(both.values[0], np.sin(t), atol=0.03)
+    assert not both.leverage[1].any()
+    assert np.isinf(both.slope_variance[1]).all()
+    assert np.isfinite(both.values[1]).all()
+    slopes = np.cos(t) * 6.0 / (samples - 1)
+    values, _ = smooth_to_slopes(
+        [steps, steps], [x[:, 0], 0.0 * t], [one[:, 0], 0.0 * t], [slopes, slopes]
+    )
+    np.testing.assert_allclose(np.diff(values[1]), np.diff(np.sin(t)), atol=1e-3)
