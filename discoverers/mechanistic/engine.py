@@ -76,13 +76,12 @@ class SGDEngine(BaseEstimator):
     samples 0.6 warm, 2 cold and 1.9 with the convolutional encoder (closed form 0.3); Lorenz'
     from 1000 samples 1.0, 4 and 3 to 6 (closed form 0.8).
 
-    A cold start sees the errors of denoised states as if they were law. It therefore runs its cycles
-    twice, the second time at states that fit the equations of the first: with 1 % noise on Lorenz
-    that was exact in 3 of 3 records, and in 1 of 3 without; with 5 % it still lost a true term,
-    where warm starts were exact. Standard errors
-    take the states that terms are evaluated at as exact: where there is noise they are lower
-    bounds. Inputs are read at the samples. Second-order laws want windows of a good part of a
-    cycle. It runs on the CPU.
+    A cold start sees the errors of denoised states as if they were law. It therefore runs its
+    cycles twice, the second time at states that fit the equations of the first: with 1 % noise on
+    Lorenz that was exact in 3 of 3 records, and in 1 of 3 without; with 5 % it still lost a true
+    term, where warm starts were exact. Standard errors take the states that terms are evaluated at
+    as exact: where there is noise they are lower bounds. Inputs are read at the samples.
+    Second-order laws want windows of a good part of a cycle. It runs on the CPU.
 
     Callbacks of scikit-learn hear of every epoch, and may stop the training.
 
