@@ -253,7 +253,9 @@ def test_a_batch_of_no_problems_has_no_answers(method):
     [
         (1, 150, 4, "sweep"),
         (1, 10_000, 1, "sweep"),
-        (1, 1000, 3, "segments"),
+        (1, 1000, 3, "sweep"),
+        (1, 1000, 4, "segments"),
+        (1, 5000, 3, "segments"),
         (64, 50, 3, "segments"),
         (1, 100, 24, "segments"),
         (1, 20, 60, "blocked"),
