@@ -111,7 +111,7 @@ def _part(name: str, text: str, rows: Sequence[Row]) -> str:
             lines.append([label, f"{noise:g}", *_cell(own)])
             if other is not None:
                 lines.append([f"{label}, {PEER}", f"{noise:g}", *_cell(other)])
-    out = f"## {name.capitalize()}: {text}\n\n{_table(HEAD, lines)}\n"
+    out = f"## {name.capitalize()}: {text}\n\n{_table(HEAD, lines)}"
     valid = [
         [f"{noise:g}", _number(own.valid_periods), _number(other.valid_periods if other else None)]
         for _, noise, own, other in cells([row for row in rows if row["part"] == name])
@@ -163,7 +163,7 @@ def _coverage(text: str, rows: Sequence[Row]) -> str:
         for setting, fits, exact, count, share, right in coverage(rows)
     ]
     head = ["setting", "fits", "exact", "intervals", "hold the truth", "of exact fits"]
-    return f"## Coverage: {text}\n\n{_table(head, lines)}\n"
+    return f"## Coverage: {text}\n\n{_table(head, lines)}"
 
 
 def _timing(rows: Iterable[Row]) -> str:
