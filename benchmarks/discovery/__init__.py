@@ -1,0 +1,1 @@
+"""What `SMNNDiscoverer` finds: structure, coefficients, simulations, time; peers beside."""
