@@ -62,7 +62,8 @@ ITERATIONS = 15
 
 LEADERS = 6
 WITHIN = 100.0
-"""Of so many best candidates, with scores as close, none is judged before it has settled."""
+"""Of so many best candidates none is judged before it has settled, if its score is as close to the
+best or it jumps."""
 
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
@@ -128,7 +129,10 @@ class Extraction:
         """
         ranked = self.ranked[:LEADERS]
         reach = self.judge.score(ranked[0]) + WITHIN if ranked else np.inf
-        for one in [one for one in ranked if self.judge.score(one) <= reach]:
+        for one in ranked:
+            jumps = self.dictionary.switching[list(one.support)].any()
+            if not jumps and self.judge.score(one) > reach:
+                continue
             if not one.converged and one.support not in self.settled:
                 self.settled.add(one.support)
                 self.try_support(one.support, one.coef, one.x0, finely=True)
