@@ -153,10 +153,14 @@ class JointProblem:
         return self._flow.ends(coef, y, record, substeps or self.substeps)
 
     def with_substeps(
-        self, choices: Sequence[int], coef: Array, states: Sequence[Array]
+        self,
+        choices: Sequence[int],
+        coef: Array,
+        states: Sequence[Array],
+        level: float = LINK_LEVELS[-1],
     ) -> JointProblem:
         """Take the fewest substeps whose error, by doubling them, is small against the links."""
-        tight = LINK_LEVELS[-1] * self.link_std
+        tight = level * self.link_std
         for count in choices[:-1]:
             nodes = np.concatenate(states)
             with np.errstate(all="ignore"):
@@ -363,12 +367,13 @@ class JointProblem:
             found = self._minimise(found, level)
             if not np.isfinite(found.cost):
                 break
-            evidence[level] = self._evidence(found)
+            evidence[level] = self.evidence(found)
             if evidence[level] <= min(evidence.values()):
                 best = found
         return best, evidence
 
-    def _evidence(self, fit: JointFit) -> float:
+    def evidence(self, fit: JointFit) -> float:
+        """-2 log evidence of the fit's link level, see `likeliest_level`; infinite if none."""
         link = fit.level * self.link_std
         try:
             local = self.linearise(fit.coef, fit.states, link, np.empty(0, dtype=np.intp))

@@ -232,3 +232,11 @@ def test_coverage_is_the_share_of_intervals_that_hold():
         {**label, "exact": False, "refused": "no"},
     ]
     assert summary.coverage(rows) == [("known support", 2, 1, 10, 0.8, 1.0)]
+
+
+def test_help_tells_what_every_part_does(capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(text.split()[0] in printed for _, text in MAKERS.values())

@@ -380,3 +380,33 @@ def test_duffing_needs_no_luck_with_its_start():
         start = starting_from(selection, {"x1"}, {"x0", "x1", "x0**3"} | extra)
         found = refine(start, None, known_noise=False)
         assert terms_of(selection, found.coef) == ({"x1"}, {"x0", "x1", "x0**3"})
+
+
+def test_standard_errors_are_at_the_cramer_rao_bound():
+    """Of the coefficients and the initial state, by differences of SciPy's runs of the truth."""
+    truth = np.array([1.1, 0.4, 0.1, 0.4, 10.0, 5.0])
+    t = np.linspace(0, 40, 800)
+
+    def run(values):
+        a, b, c, d, *start = values
+
+        def rate(_, s):
+            return a * s[0] - b * s[0] * s[1], c * s[0] * s[1] - d * s[1]
+
+        return solve_ivp(rate, t[[0, -1]], start, t_eval=t, rtol=1e-10, atol=1e-12).y.T
+
+    clean = run(truth)
+    noise = 0.05 * clean.std(axis=0)
+    shifts = 1e-5 * np.eye(6)
+    slopes = [((run(truth + h) - run(truth - h)) / 2e-5 / noise).ravel() for h in shifts]
+    normal = np.array(slopes) @ np.array(slopes).T
+    x_own, x_both, y_both, y_own = np.sqrt(np.diagonal(np.linalg.inv(normal)))[:4]
+
+    data = clean + noise * np.random.default_rng(0).normal(size=clean.shape)
+    selection = select(t, data)
+    refined = refine(selection, None, known_noise=False)
+    names = [selection.library.names[k] for k in selection.kept]
+    x_std, y_std = (dict(zip(names, row, strict=True)) for row in refined.coef_std)
+    found = [x_std["x0"], x_std["x0*x1"], y_std["x0*x1"], y_std["x1"]]
+    bound = [x_own, x_both, y_both, y_own]
+    np.testing.assert_allclose(found, refinement.AFTER_SELECTION * np.array(bound), rtol=0.035)

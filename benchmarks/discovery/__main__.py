@@ -24,6 +24,7 @@ COMPARED = ("classics", "short", "chaotic", "failure")
 
 def _parser() -> argparse.ArgumentParser:
     listed = "; ".join(f"{name}: {text}" for name, (_, text) in MAKERS.items())
+    listed = listed.replace("%", "%%")  # argparse fills in what follows a percent sign
     parser = argparse.ArgumentParser(prog="python -m benchmarks.discovery", description=__doc__)
     known = [*MAKERS, TIMING]
     parser.add_argument(
