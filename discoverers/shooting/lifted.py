@@ -83,7 +83,8 @@ def lifted(
     -------
     Calibration
         Of the final single shooting; where no single trajectory follows the record to its end, of
-        multiple shooting with its tightest links, and the paths are its nodes.
+        multiple shooting with its tightest links, and the paths are its nodes. Its standard errors
+        are then rough: on an unstable loop of 60 e-foldings they were about 1.5 times too small.
 
     Examples
     --------
