@@ -285,7 +285,11 @@ def test_an_interrupt_leaves_with_130_and_one_line(tmp_path):
     pipe = tmp_path / "slow.csv"
     os.mkfifo(pipe)
     process = subprocess.Popen(
-        [sys.executable, "-m", "discoverers", "fit", str(pipe)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "discoverers", "fit", str(pipe)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background the interrupt is ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     # Opening waits until the program has begun to read.
     with open(pipe, "w"):

@@ -38,6 +38,7 @@ from .judging import Candidate, Charges, Judge, Support, contributions
 from .model import ChainTask
 from .spline_kan import SplineKAN
 from .start import Start
+from .switches import clear_of_switches
 
 __all__ = ["Extraction", "extract"]
 
@@ -56,6 +57,8 @@ LIFTED_GAIN = 0.5
 """Share of the squared residuals that multiple shooting may leave, to be gone on with."""
 
 SWITCH_SUBSTEPS = 8
+FINE_SUBSTEPS = 32
+"""Steps a sample of laws that jump: in the search, and where it is to be exact."""
 
 ITERATIONS = 15
 """Of a candidate's calibration."""
@@ -83,6 +86,7 @@ class Extraction:
     learnt_on: tuple[Record, ...] = ()
     settled: set[Support] = field(default_factory=set)
     nodes: tuple[Array, ...] | None = None
+    switch_substeps: int = SWITCH_SUBSTEPS
 
     @property
     def max_terms(self) -> int:
@@ -111,7 +115,7 @@ class Extraction:
         if finely:
             iterations *= 3
             if self.dictionary.switching[list(support)].any():
-                steps = 4 * (steps or SWITCH_SUBSTEPS)
+                steps = max(steps or 1, FINE_SUBSTEPS)
         best = self._calibrate(model, theta, x0, None, steps, iterations)
         if self.nodes is None and best.cost > 2.0 * float(self.judge.n_observed.sum()):
             again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps, iterations)
@@ -137,6 +141,23 @@ class Extraction:
                 self.settled.add(one.support)
                 self.try_support(one.support, one.coef, one.x0, finely=True)
 
+    def clear_switches(self) -> None:
+        """Where the best law jumps, judge again without the samples next to its switches."""
+        ranked = self.ranked
+        if not ranked or ranked[0].lifted:
+            return
+        cleared = clear_of_switches(self.task, self.dictionary, ranked[0])
+        if cleared is self.task:
+            return
+        self.switch_substeps, self.settled = FINE_SUBSTEPS, set()
+        self.on(cleared, ranked[:LEADERS])
+        # Terms that those samples bought are worth nothing now: look around the closest law anew,
+        # whether or not it may stay.
+        closest = min(self.pool.values(), key=lambda one: one.cost)
+        if np.isfinite(closest.cost):
+            self.around(closest)
+        self.search()
+
     def adopt(self, support: Support, model: StateSpaceModel, fit: Calibration) -> None:
         """Keep a law that was calibrated elsewhere, if it got through."""
         if np.isfinite(fit.cost):
@@ -146,7 +167,7 @@ class Extraction:
         """Steps a sample: steep layers need several."""
         if self.substeps is None or not self.dictionary.switching[list(support)].any():
             return self.substeps
-        return max(self.substeps, SWITCH_SUBSTEPS)
+        return max(self.substeps, self.switch_substeps)
 
     def _calibrate(
         self,
@@ -188,8 +209,9 @@ class Extraction:
         """The best of some candidates when all of the data have their say."""
         judge = Judge.of(whole, self.dictionary)
         again = Extraction(
-            whole, self.dictionary, judge, self.observation, self.noise_std, self.substeps
-        )
+            whole, self.dictionary, judge, self.observation, self.noise_std, self.substeps,
+            switch_substeps=self.switch_substeps,
+        )  # fmt: skip
         for one in candidates:
             again.try_support(one.support, one.coef, one.x0)
         self.judge, self.pool, self.task = judge, again.pool, whole
@@ -309,13 +331,16 @@ class Extraction:
             best = ranked[0]
             if self.nodes is not None:
                 self.nodes = best.states
-            self.noise_std = self.judge.noise(best.rss, len(best.coef))
-            theta = np.zeros(len(self.dictionary))
-            theta[list(best.support)] = best.coef
-            around = self.quadratic([], theta, best.x0)
-            if around is None:
-                break
-            self.improve(around, best.x0, NEXT_BATCH)
+            self.around(best)
+
+    def around(self, law: Candidate) -> None:
+        """Calibrate what the tangent at a law promises."""
+        self.noise_std = self.judge.noise(law.rss, len(law.coef))
+        theta = np.zeros(len(self.dictionary))
+        theta[list(law.support)] = law.coef
+        quadratic = self.quadratic([], theta, law.x0)
+        if quadratic is not None:
+            self.improve(quadratic, law.x0, NEXT_BATCH)
 
     def improve(self, quadratic: NormalEquations, x0: Array, count: int) -> None:
         """Calibrate the most promising supports of a quadratic."""
@@ -359,6 +384,7 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         work.noise_std = np.maximum(guess.noise_std, task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
+    work.clear_switches()
     bend(work)
     if work.doubtful(kan):
         work.lift(kan.guess)

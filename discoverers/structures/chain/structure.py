@@ -23,6 +23,7 @@ from .model import Chain, ChainTask, chain_names
 from .report import Stages, report
 from .spline_kan import SplineKAN, fit_spline_kan
 from .start import Start, guess_states
+from .switches import clear_of_switches
 
 __all__ = ["ChainStructure"]
 
@@ -181,7 +182,9 @@ class ChainStructure(Structure):
         work = extract(task, dictionary, kan)
         chosen = _decide(work, whole, start)
         extracted = time.perf_counter()
-        finished = finish(whole, work.dictionary, chosen)
+        finished = finish(
+            clear_of_switches(whole, work.dictionary, chosen), work.dictionary, chosen
+        )
         work.task, work.dictionary = whole, finished.dictionary
         work.adopt(finished.support, finished.model, finished.calibration)
         kan = _at_least_as_good(kan, task, finished)

@@ -1,0 +1,80 @@
+"""Samples next to a switch of a law that jumps, dry friction above all.
+
+There the measured rate hangs on the moment of the switch, and while a body sticks its rate is
+nothing whatever the law says: such samples miss by hundreds of noises, which any further term that
+shifts them a little seems to be worth. They say nothing of which terms the law has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from discoverers.shooting import Column, Record
+
+from .dictionary import Dictionary
+from .judging import Candidate
+from .model import ChainTask
+
+__all__ = ["clear_of_switches"]
+
+Array = NDArray[np.float64]
+
+SATURATED = 3.0
+"""Layers away from the switch at which a jump is over."""
+
+MOST = 0.5
+"""Share of a channel's samples that may be left out; more would be the law itself."""
+
+
+def clear_of_switches(task: ChainTask, dictionary: Dictionary, law: Candidate) -> ChainTask:
+    """The task without the samples next to a switch of a law.
+
+    Parameters
+    ----------
+    task : ChainTask
+    dictionary : Dictionary
+    law : Candidate
+        Its states are those of the task's records.
+
+    Returns
+    -------
+    ChainTask
+        The same one if the law does not jump, or if too little would be left.
+    """
+    jumps = [dictionary.terms[k] for k in law.support if dictionary.switching[k]]
+    arguments = list(dict.fromkeys(s.args[0] for term in jumps for s in term.atoms(sympy.sign)))
+    if not arguments:
+        return task
+    chain = dictionary.chain
+    model = chain.model([Column(argument, {chain.tops[0]: 1.0}) for argument in arguments])
+    layers = np.array([_layer(argument, dictionary) for argument in arguments])
+    records = []
+    for X, record in zip(law.states, task.records, strict=True):
+        values = model.term_values(X, record.u)[:, -len(arguments) :]
+        records.append(_without(record, _next_to_switch(values, layers)))
+    before = task.n_observed
+    cleared = replace(task, records=tuple(records))
+    return cleared if np.all(cleared.n_observed >= MOST * before) else task
+
+
+def _layer(argument: sympy.Expr, dictionary: Dictionary) -> float:
+    """Width in which the sign of an argument is smooth when it is integrated."""
+    known = [dictionary.widths.get(symbol.name, 0.0) for symbol in argument.free_symbols]
+    return max(known, default=0.0)
+
+
+def _next_to_switch(values: Array, layers: Array) -> NDArray[np.bool_]:
+    """Rows whose argument is in the layer, or changes sign on the way to a neighbour."""
+    near = np.abs(values) <= SATURATED * layers
+    crossed = values[:-1] * values[1:] <= 0.0
+    near[:-1] |= crossed
+    near[1:] |= crossed
+    return np.asarray(near.any(axis=1))
+
+
+def _without(record: Record, rows: NDArray[np.bool_]) -> Record:
+    return replace(record, y=np.where(rows[:, None], np.nan, record.y))
