@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks.machine import say
 
 # One thread for everyone: set before numpy loads its BLAS.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -142,8 +143,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="cases up to T = 1,000")
     arguments = parser.parse_args()
     rows = []
-    write = sys.stdout.write
-    write("milliseconds of processor time | factorise and solve | and selected inverse\n")
+    say("milliseconds of processor time | factorise and solve | and selected inverse")
     for case in CASES:
         if arguments.quick and case[1] > 1000:
             continue
@@ -153,8 +153,7 @@ def main() -> None:
         for name in ("factorize_and_solve", "factorize_and_selected_inverse"):
             times: dict[str, float] = row[name]  # type: ignore[assignment]
             parts.append(", ".join(f"{key} {1e3 * value:.3g}" for key, value in times.items()))
-        write(f"{case} auto={row['auto']} | {parts[0]} | {parts[1]}\n")
-        sys.stdout.flush()
+        say(f"{case} auto={row['auto']} | {parts[0]} | {parts[1]}")
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.discovery.cases import MAKERS, Case
 from benchmarks.discovery.peers import PEER
 from benchmarks.discovery.summary import case_of
+from benchmarks.machine import describe_machine, say
+from benchmarks.results import write_results
 
 TIMING = "timing"
 
 #: Parts whose records PySINDy can be given.
 COMPARED = ("classics", "short", "chaotic", "failure")
+
+LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,29 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _machine() -> dict[str, Any]:
-    """Describe the machine and the libraries, without any path."""
-    name = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        pairs = (line.partition(":") for line in cpuinfo.read_text().splitlines())
-        name = {key.strip(): value.strip() for key, _, value in pairs}.get("model name", name)
-    return {
-        "processor": name,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "Python": platform.python_version(),
-        **{library: version(library) for library in ("numpy", "scipy", "numba", "scikit-learn")},
-        "threads": os.environ.get("OMP_NUM_THREADS", "not limited"),
-        "load at start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def _line(row: dict[str, Any]) -> str:
     found = "exact" if row["exact"] else row.get("refused", "not exact")
     label = " ".join(str(part) for part in case_of(row))
@@ -99,7 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     from benchmarks.discovery.report import draw, markdown
 
     given = _parser().parse_args(arguments)
-    results: dict[str, Any] = {"machine": _machine(), "peer": None, "rows": [], "timing": []}
+    results: dict[str, Any] = {
+        "machine": describe_machine(LIBRARIES),
+        "peer": None,
+        "rows": [],
+        "timing": [],
+    }
     if given.out is not None and given.out.is_file():
         held = json.loads(given.out.read_text())
         results |= {name: held[name] for name in ("rows", "timing")}
@@ -111,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             if not count:
                 fit_case(case)  # compiles
             results["rows"].append(fit_case(case))
-            _say(_line(results["rows"][-1]))
+            say(_line(results["rows"][-1]))
             _write(results, given.out)
     results["peer"] = "not asked for" if given.peer == "none" else peer_missing(given.peer)
     if results["peer"] is None:
@@ -122,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         ]
         for row in peer_rows(todo, given.peer):
             results["rows"].append(row)
-            _say(_line(row))
+            say(_line(row))
             _write(results, given.out)
     elif any(row["method"] == PEER for row in results["rows"]):
         results["peer"] = None  # from an earlier run
@@ -130,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         _time(results, given)
     text = markdown(results)
     if given.out is None:
-        _say("\n" + text)
+        say("\n" + text)
     else:
         _write(results, given.out)
         given.out.with_suffix(".md").write_text(text)
@@ -156,14 +139,14 @@ def _time(results: dict[str, Any], given: argparse.Namespace) -> None:
     results["timing"] = []
     for row in time_fits(given.quick):
         results["timing"].append(row)
-        _say(f"{row['label']}: {row['processor_seconds']:.2f} s")
+        say(f"{row['label']}: {row['processor_seconds']:.2f} s")
         _write(results, given.out)
 
 
 def _write(results: dict[str, Any], out: Path | None) -> None:
     """Keep what is known already: a long run may be interrupted."""
     if out is not None:
-        out.write_text(json.dumps(results, indent=1, default=float) + "\n")
+        write_results(results, out)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import describe_machine, say
+from benchmarks.results import write_results
 from benchmarks.skanode.settings import (
     Case,
     hysteresis_cases,
@@ -34,6 +33,8 @@ NETWORKS = "networks"
 
 QUICK_SECONDS = 20.0
 """For training each network where only a look is wanted."""
+
+LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,22 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _machine() -> dict[str, Any]:
-    """Describe the machine and the libraries, without any path."""
-    name = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        pairs = (line.partition(":") for line in cpuinfo.read_text().splitlines())
-        name = {key.strip(): value.strip() for key, _, value in pairs}.get("model name", name)
-    return {
-        "processor": name,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "Python": platform.python_version(),
-        **{library: version(library) for library in ("numpy", "scipy", "numba", "scikit-learn")},
-    }
-
-
 def _circumstances() -> dict[str, Any]:
     """What the code was, and how busy the machine, when a fit began."""
     called = subprocess.run(
@@ -99,11 +84,6 @@ def _made(label: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether a fit with this label is among the rows."""
     keys = {*label, "library"}  # the default library is not in a label
     return any(all(row.get(key) == label.get(key) for key in keys) for row in rows)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -134,7 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     given = _parser().parse_args(arguments)
     seeds = given.seeds if given.seeds is not None else (2 if given.quick else 10)
-    results: dict[str, Any] = {"machine": _machine(), "parts": {}}
+    results: dict[str, Any] = {
+        "machine": describe_machine(LIBRARIES),
+        "parts": {},
+    }
     if given.out is not None and given.out.is_file():
         results["parts"] = json.loads(given.out.read_text())["parts"]
     chosen = [name for name in PARTS if name in given.parts]
@@ -149,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 continue
             before = _circumstances()
             rows.append(fit_case(case) | before)
-            _say(_line(rows[-1]))
+            say(_line(rows[-1]))
             _write(results, given.out)
     if NETWORKS in given.parts:
         from benchmarks.skanode.networks import network_cases, train_network
@@ -163,11 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             before = _circumstances()
             seconds = given.network_seconds or (QUICK_SECONDS if given.quick else None)
             rows.append(train_network(model, case, seconds) | before)
-            _say(f"{model} {case.name} noise {case.noise:g} {case.seed}: {rows[-1]['mse']}")
+            say(f"{model} {case.name} noise {case.noise:g} {case.seed}: {rows[-1]['mse']}")
             _write(results, given.out)
     text = markdown(results)
     if given.out is None:
-        _say("\n" + text)
+        say("\n" + text)
     else:
         given.out.with_suffix(".md").write_text(text)
     return results
@@ -184,7 +167,7 @@ def _wanted(case: Case, given: argparse.Namespace) -> bool:
 def _write(results: dict[str, Any], out: Path | None) -> None:
     """Keep what is known already: a long run may be interrupted."""
     if out is not None:
-        out.write_text(json.dumps(results, indent=1, default=float) + "\n")
+        write_results(results, out)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import describe_machine, say
+from benchmarks.results import write_results
 from benchmarks.solver.candidates import Candidate
 from benchmarks.solver.cases import GROUPS, Case, cases_of
 
@@ -22,6 +20,8 @@ OTHERS = {
     "accuracy": "validation ODEs against closed forms",
     "first-call": "cost of a session's first call, cold and warm disk cache",
 }
+
+LIBRARIES = ("numpy", "scipy", "torch", "numba")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,32 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, help="skip candidates slower than this a pass")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to solve")
     return parser
-
-
-def _machine() -> dict[str, Any]:
-    """Describe the machine and the libraries, without any path."""
-    name = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = ""
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        pairs = (line.partition(":") for line in lines)
-        fields = {key.strip(): value.strip() for key, _, value in pairs}
-        name = fields.get("model name", name)
-        flags = " with AVX-512" if "avx512f" in fields.get("flags", "") else ""
-    return {
-        "processor": f"{name}{flags}",
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "Python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "torch", "numba")},
-        "load at start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _memory_rows(quick: bool, reference: Path | None) -> list[dict[str, Any]]:
@@ -83,7 +57,7 @@ def _memory_rows(quick: bool, reference: Path | None) -> list[dict[str, Any]]:
         rows.append(
             {"name": case.name, "candidate": candidate, **peak_memory(case, candidate, path)}
         )
-        _say(f"  memory {case.name} {candidate}: {rows[-1].get('ratio', rows[-1].get('refused'))}")
+        say(f"  memory {case.name} {candidate}: {rows[-1].get('ratio', rows[-1].get('refused'))}")
     return rows
 
 
@@ -112,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         from benchmarks.solver.cuda import run_on_card
 
         return run_on_card(given.cases, quick, budget, limit, given.out)
-    results: dict[str, Any] = {"machine": _machine()}
+    results: dict[str, Any] = {"machine": describe_machine(LIBRARIES)}
     results["settings"] = {"quick": quick, "budget": budget, "limit": limit}
     machine = None
     if "roofline" in given.cases:
@@ -142,10 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 for r in report["candidates"]
                 if "median" in r
             )
-            _say(f"{case.name}: {', '.join(times)}")
+            say(f"{case.name}: {', '.join(times)}")
         results["cases"] += reports
         if given.out is not None:  # what is known already survives an interruption
-            given.out.write_text(json.dumps(results, indent=1) + "\n")
+            write_results(results, given.out)
         if group == "sequence":
             results["slopes"] = slopes(reports)
     if "memory" in given.cases:
@@ -165,9 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         results["first_call"] = first_calls(1 if quick else 3)
     text = markdown(results)
     if given.out is None:
-        _say("\n" + text)
+        say("\n" + text)
     else:
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
+        write_results(results, given.out)
         given.out.with_suffix(".md").write_text(text)
         draw(results, given.out.with_suffix(".png"))
     return results

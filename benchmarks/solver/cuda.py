@@ -8,12 +8,12 @@ over y and all gradients, where the case is small enough to wait for it.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import say
+from benchmarks.results import write_results
 from benchmarks.solver.cases import GROUPS, Case, Inputs, cases_of
 from benchmarks.solver.measure import interleave, seconds
 from gpu_solver import LinearODEProblem, solve
@@ -187,15 +187,15 @@ def run_on_card(
         "bandwidth": _bandwidth(),
         "cases": [],
     }
-    _say(f"{results['device']}, {results['bandwidth'] / 1e9:.0f} GB/s")
+    say(f"{results['device']}, {results['bandwidth'] / 1e9:.0f} GB/s")
     for group in (name for name in GROUPS if name in groups):
         for case in cases_of(group, quick):
             row = time_case(case, "cuda", list(CANDIDATES), budget, limit)
             row["roofline"] = row["bytes"] / results["bandwidth"]
             results["cases"].append(row)
-            _say(_line(row))
+            say(_line(row))
             if out is not None:
-                out.write_text(json.dumps(results, indent=1) + "\n")
+                write_results(results, out)
     return results
 
 
@@ -209,8 +209,3 @@ def _line(row: dict[str, Any]) -> str:
         error = f", error {found['error']:.1e}" if "error" in found else ""
         parts.append(f"  {name}: {time}{error}, first call {found['first']:.2g} s")
     return "\n".join(parts)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -25,6 +25,63 @@ BOUND = 1e8
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _add_rows(
+    X: Array,
+    dX: Array,
+    data: Array,
+    weight: Array,
+    first: int,
+    where: Places,
+    matrix: Array,
+    gradient: Array,
+    rss: Array,
+    paths: Array,
+) -> float:
+    """Add a run's residuals to the normal equations (lower half); returns their cost.
+
+    Row i of the path belongs to row ``first + i`` of the data; column a of the sensitivities to
+    the unknown ``where[a]``.
+    """
+    cost = 0.0
+    for i in range(X.shape[0]):
+        for v in range(rss.shape[0]):
+            paths[first + i, v] = X[i, v]
+            w = weight[first + i, v]
+            if w == 0.0:
+                continue
+            residual = (data[first + i, v] - X[i, v]) * w
+            rss[v] += residual * residual
+            cost += residual * residual
+            for a in range(where.shape[0]):
+                slope = dX[i, v, a] * w
+                gradient[where[a]] += slope * residual
+                for b in range(a + 1):
+                    matrix[where[a], where[b]] += slope * dX[i, v, b] * w
+    return cost
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _damped_step(
+    matrix: Array, gradient: Array, damping: float, scaled: Array, step: Array
+) -> bool:
+    """Marquardt's step for columns scaled to one, into `step`; False if there is none."""
+    size = len(gradient)
+    scale = np.empty(size)
+    for a in range(size):
+        scale[a] = np.sqrt(matrix[a, a]) if matrix[a, a] > 0.0 else 1.0
+    for a in range(size):
+        step[a] = gradient[a] / scale[a]
+        for b in range(size):
+            scaled[a, b] = matrix[a, b] / (scale[a] * scale[b])
+        scaled[a, a] += damping
+    sound = bool(solve(scaled, step))
+    for a in range(size):
+        step[a] /= scale[a]
+        sound = sound and bool(np.isfinite(step[a]))
+    return sound
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _linearised(
     code: NDArray[np.int32],
     numbers: Array,
@@ -95,20 +152,7 @@ def _linearised(
         )  # fmt: skip
         if valid < n:
             return np.inf
-        for i in range(n):
-            for v in range(V):
-                paths[first + i, v] = X[i, v]
-                w = weight[first + i, v]
-                if w == 0.0:
-                    continue
-                residual = (data[first + i, v] - X[i, v]) * w
-                rss[v] += residual * residual
-                cost += residual * residual
-                for a in range(width):
-                    slope = dX[i, v, a] * w
-                    gradient[where[a]] += slope * residual
-                    for b in range(a + 1):
-                        matrix[where[a], where[b]] += slope * dX[i, v, b] * w
+        cost += _add_rows(X, dX, data, weight, first, where, matrix, gradient, rss, paths)
     for a in range(len(gradient)):
         for b in range(a):
             both = matrix[a, b] + matrix[b, a]
@@ -160,7 +204,7 @@ def calibrate_system(
         inputs, stages, data, weight, window, matrix, gradient, rss, paths,
     )  # fmt: skip
     count = 1
-    scaled, step, scale = np.empty((size, size)), np.empty(size), np.empty(size)
+    scaled, step = np.empty((size, size)), np.empty(size)
     trial_theta, trial_constants, trial_x0 = theta.copy(), constants.copy(), x0.copy()
     damping = DAMPING
     converged = False
@@ -168,20 +212,10 @@ def calibrate_system(
     if not np.isfinite(cost):
         return theta, constants, x0, np.inf, rss, matrix, paths, False, count
     for _ in range(iterations):
-        for a in range(size):
-            scale[a] = np.sqrt(matrix[a, a]) if matrix[a, a] > 0.0 else 1.0
         accepted = False
         last = cost
         while damping <= LARGEST_DAMPING:
-            for a in range(size):
-                step[a] = gradient[a] / scale[a]
-                for b in range(size):
-                    scaled[a, b] = matrix[a, b] / (scale[a] * scale[b])
-                scaled[a, a] += damping
-            sound = solve(scaled, step)
-            for a in range(size):
-                step[a] /= scale[a]
-                sound = sound and np.isfinite(step[a])
+            sound = _damped_step(matrix, gradient, damping, scaled, step)
             for a in range(K):
                 trial_theta[a] = theta[a] + step[a]
             for a in range(m):

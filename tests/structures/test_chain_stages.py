@@ -10,13 +10,13 @@ from discoverers.sparse import NormalEquations
 from discoverers.structures import ChainStructure, Channel, Data, Options
 from discoverers.structures.chain.dictionary import make_dictionary, term_weight
 from discoverers.structures.chain.drift import remove_drift
-from discoverers.structures.chain.extraction import score_subsets
 from discoverers.structures.chain.judging import contributions
 from discoverers.structures.chain.misfit import whiteness
 from discoverers.structures.chain.model import Chain, enough_substeps
 from discoverers.structures.chain.spline_kan import fit_spline_kan
 from discoverers.structures.chain.start import guess_states
 from discoverers.structures.chain.structure import _task
+from discoverers.structures.chain.subsets import score_subsets
 from discoverers.structures.edges import EdgeFunction
 
 from .chain_systems import REST, UNKNOWN, data, duffing, force, oscillator

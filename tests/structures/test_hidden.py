@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from discoverers.exceptions import MisfitWarning
 from discoverers.shooting import Record
 from discoverers.structures.base import Channel, Data, Options
-from discoverers.structures.hidden.discovery import discover_hidden, search_hidden
+from discoverers.structures.hidden.discovery import search_hidden
 
 V, Z = sympy.symbols("v z")
 AMPLITUDES = (1.0, 0.8, 0.9)
@@ -67,7 +67,7 @@ REST = Options(initial_state="rest")
 @pytest.fixture(scope="module")
 def dahl():
     t, u, states, a = simulate(linear, RATES["dahl"][1])
-    return states, a, discover_hidden(as_data(t, u, a), REST)
+    return states, a, search_hidden(as_data(t, u, a), REST).fit
 
 
 def coefficients(fit):
@@ -141,7 +141,7 @@ def test_short_library_is_told_from_memory():
 @pytest.mark.parametrize("name", ["maxwell", "bouc_wen", "bouc_wen_2"])
 def test_rates_of_hysteresis_are_discovered(name):
     t, u, states, a = simulate(linear, RATES[name][1])
-    fit = discover_hidden(as_data(t, u, a, noise=0.02), REST)
+    fit = search_hidden(as_data(t, u, a, noise=0.02), REST).fit
     assert set(coefficients(fit)) == set(RATES[name][0])
     assert np.corrcoef(fit.states[0][:, 2], states[:, 2])[0, 1] > 0.999
 
@@ -149,7 +149,7 @@ def test_rates_of_hysteresis_are_discovered(name):
 @pytest.mark.slow
 def test_start_may_be_unknown():
     t, u, states, a = simulate(linear, RATES["bouc_wen"][1], start=7.3)
-    fit = discover_hidden(as_data(t, u, a, known=False), Options())
+    fit = search_hidden(as_data(t, u, a, known=False), Options()).fit
     assert set(coefficients(fit)) == set(RATES["bouc_wen"][0])
     np.testing.assert_allclose(fit.x0[0], states[0], atol=0.02)
     assert np.all(fit.x0_std[0] > 0.0)
@@ -159,4 +159,4 @@ def test_start_may_be_unknown():
 @pytest.mark.parametrize("width", [0.3, 0.05])
 def test_smooth_dry_friction_is_not_memory(width):
     t, u, _, a = simulate(lambda x, v: linear(x, v) - 0.5 * np.tanh(v / width), lambda v, z: 0.0)
-    assert discover_hidden(as_data(t, u, a), REST) is None
+    assert search_hidden(as_data(t, u, a), REST).fit is None

@@ -12,8 +12,6 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,23 +27,21 @@ from discoverers.shooting import (
     lifted_tangent,
     tangent,
 )
-from discoverers.sparse import NormalEquations, search_subsets
-from discoverers.sparse.criterion import deviance
+from discoverers.sparse import NormalEquations
 
 from .corners import bend
 from .dictionary import Dictionary
-from .judging import Candidate, Charges, Judge, Support, contributions
+from .judging import Candidate, Judge, Support, contributions
 from .model import ChainTask
 from .spline_kan import SplineKAN
 from .start import Start
+from .subsets import score_subsets
 from .switches import clear_of_switches
 
 __all__ = ["Extraction", "extract"]
 
 Array = NDArray[np.float64]
 
-EXHAUSTIVE = 60_000
-LARGEST_EXHAUSTIVE = 6
 FIRST_BATCH = 12
 NEXT_BATCH = 8
 ROUNDS = 8
@@ -389,35 +385,3 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
     if work.doubtful(kan):
         work.lift(kan.guess)
     return work
-
-
-def score_subsets(
-    normal: NormalEquations, charges: Array, required: NDArray[np.bool_], max_terms: int
-) -> dict[Support, float]:
-    """Scores of subsets: all of up to 6 terms while there are not too many, else a beam's."""
-    always = tuple(np.flatnonzero(required).tolist())
-    others = [k for k in range(normal.n_columns) if not required[k] and normal.gram[k, k] > 0.0]
-    scores: dict[Support, float] = {}
-    exhausted = 0
-    largest = min(max_terms - len(always), len(others), LARGEST_EXHAUSTIVE)
-    for size in range(1, largest + 1):
-        if comb(len(others), size) > EXHAUSTIVE:
-            break
-        chosen = np.array(list(combinations(others, size)), dtype=np.intp)
-        whole = np.sort(
-            np.concatenate([np.tile(always, (len(chosen), 1)).astype(np.intp), chosen], axis=1)
-        )
-        values = deviance(normal.losses(whole), normal.n_rows) + charges[whole].sum(axis=1)
-        near = np.argsort(values, kind="stable")[:40]
-        scores.update(zip(map(tuple, whole[near].tolist()), values[near].tolist(), strict=True))
-        exhausted = size
-    if exhausted + len(always) < min(max_terms, normal.n_columns):
-        found = search_subsets(
-            normal, Charges(charges), [*always, *others], max_terms, starts=list(scores)[:5]
-        )
-        scores.update(
-            (support, score)
-            for support, score in found.scores.items()
-            if set(always) <= set(support)
-        )
-    return scores

@@ -28,7 +28,7 @@ from .start import Scales, first_candidates
 from .static import further_terms, spline_law
 from .task import HiddenTask
 
-__all__ = ["HiddenSearch", "discover_hidden", "search_hidden"]
+__all__ = ["HiddenSearch", "search_hidden"]
 
 Array = NDArray[np.float64]
 
@@ -63,16 +63,6 @@ class HiddenSearch:
 
     fit: StructuralFit | None
     notes: tuple[Note, ...] = ()
-
-
-def discover_hidden(
-    data: Data, options: Options, static: StructuralFit | None = None
-) -> StructuralFit | None:
-    """The law with a hidden force, or None if the data do not support one.
-
-    See `search_hidden`, which tells why not, too.
-    """
-    return search_hidden(data, options, static).fit
 
 
 def search_hidden(
