@@ -144,7 +144,7 @@ def lifted(
     tightest = LINKS[-1] * moves
     if single.cost <= WORSE * nodes_cost(problem, point, tightest):
         return single
-    return _report(problem, point, known, moves)
+    return _report(problem, point, ~np.isnan(known), moves)
 
 
 def typical_moves(X: Sequence[Array]) -> Array:

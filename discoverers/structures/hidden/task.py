@@ -26,6 +26,14 @@ Array = NDArray[np.float64]
 WORKING_SAMPLES = 3000
 """The search works on the heads of longer records."""
 
+KEPT = 2.0
+"""Charge of the linear spring and damper (Akaike's): kept unless prediction does without them.
+
+Extended BIC charges a term for having been picked out of a dictionary, and a prior under which it
+is as likely absent as any. No mass is without spring or damper for that reason: where a hidden
+force can take over a damper's part, leaving it out costs little and bends the hidden force.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class HiddenTask:
@@ -128,6 +136,19 @@ class HiddenTask:
         """Measured values that the search works on."""
         return int(sum((~np.isnan(record.y)).sum() for record in self.records))
 
+    def law_charges(
+        self, free: Sequence[int], added: Sequence[sympy.Expr], weights: Array
+    ) -> tuple[Array, tuple[int, ...]]:
+        """Of the free terms of the acceleration and further ones; and which are required."""
+        terms, _, _, required = self.law
+        charges = self.charge(weights, len(weights))
+        for place, term in enumerate([*(terms[k] for k in free), *added]):
+            if term in self.symbols[:2]:
+                charges[place] = KEPT
+        locked = tuple(place for place, k in enumerate(free) if required[k])
+        charges[list(locked)] = 0.0
+        return charges, locked
+
     def charge(self, weights: Array, competitors: int) -> Array:
         """Extended BIC of terms, graded by complexity."""
         unit = np.log(max(self.n_rows, 2)) + 2.0 * self.options.gamma * np.log(max(competitors, 1))
@@ -135,7 +156,7 @@ class HiddenTask:
 
     def static_search(self, further: Sequence[sympy.Expr] = ()) -> Search:
         """Over laws without hidden force, of the library and further terms."""
-        terms, weights, values, required = self.law
+        terms, weights, values, _ = self.law
         x, v, _ = self.names
         columns = [Column(v, {x: 1.0}, value=1.0)]
         columns += [
@@ -144,9 +165,7 @@ class HiddenTask:
         columns += [Column(term, {v: 1.0}) for term in further]
         free = [k for k, value in enumerate(values) if value is None]
         added = np.array([term_weight(term) for term in further])
-        charges = self.charge(np.concatenate([weights[free], added]), len(free) + len(further))
-        locked = tuple(place for place, k in enumerate(free) if required[k])
-        charges[list(locked)] = 0.0
+        charges, locked = self.law_charges(free, further, np.concatenate([weights[free], added]))
         model = StateSpaceModel((x, v), self.data.input_names, columns)
         x0 = np.nan_to_num(self.data.x0[:, :2])
         setting = Setting(
@@ -158,7 +177,7 @@ class HiddenTask:
 
     def hidden_search(self, start: Candidate, scales: Scales) -> Search:
         """Over laws with a hidden force and its rates, from the static law's initial states."""
-        terms, weights, values, required = self.law
+        terms, weights, values, _ = self.law
         x, v, z = self.names
         columns = [Column(v, {x: 1.0}, value=1.0), Column(z, {v: -1.0}, value=1.0)]
         columns += [
@@ -166,9 +185,7 @@ class HiddenTask:
         ]
         columns += [Column(term.expr, {z: 1.0}) for term in self.rates]
         free = [k for k, value in enumerate(values) if value is None]
-        law = self.charge(weights[free], len(free))
-        locked = tuple(place for place, k in enumerate(free) if required[k])
-        law[list(locked)] = 0.0
+        law, locked = self.law_charges(free, (), weights[free])
         rate = self.charge(np.array([term.weight for term in self.rates]), len(self.rates))
         model = StateSpaceModel(self.names, self.data.input_names, columns)
         x0 = np.concatenate([start.x0, np.zeros((len(start.x0), 1))], axis=1)
