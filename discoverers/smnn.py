@@ -287,7 +287,14 @@ class SMNNDiscoverer(BaseDiscoverer):
             found = replace(found, extras={**found.extras, "constants_": constants_frame()})
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
             grown = grow(
-                trajectories, denoised, library, bound, found.coef, self.window, self._iterations
+                trajectories,
+                denoised,
+                library,
+                bound,
+                found.coef,
+                rules.known,
+                self.window,
+                self._iterations,
             )
             if grown is not None and grown.better:
                 found = report_growth(grown, found, trajectories, denoised)

@@ -1,7 +1,7 @@
 """Levenberg-Marquardt on single shooting with exact sensitivities, in one compiled loop.
 
-Unknowns are coefficients (K,), constants inside of terms (m,), then the free initial states run by
-run. Samples of all runs stand one below the other.
+Unknowns are coefficients (K,) but for known ones, constants inside of terms (m,), then the free
+initial states run by run. Samples of all runs stand one below the other.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def _linearised(
     term_of: Places,
     direction: Array,
     theta: Array,
+    free: Places,
     constants: Array,
     x0: Array,
     place: Places,
@@ -107,7 +108,7 @@ def _linearised(
 ) -> float:
     """Cost of whitened residuals; normal equations and paths are written."""
     n_runs, V = x0.shape
-    K, m = len(theta), len(constants)
+    K, m = len(free), len(constants)
     n_s = V + m
     cost = 0.0
     finite = True
@@ -117,7 +118,6 @@ def _linearised(
             matrix[a, b] = 0.0
     for v in range(V):
         rss[v] = 0.0
-    every = np.arange(K)
     for run in range(n_runs):
         first = at[run]
         n = min(at[run + 1] - first, window)
@@ -146,7 +146,7 @@ def _linearised(
         for v in range(n_s):
             bound[v] = max(BOUND * size, 10.0 * abs(start[0, v]))
         valid = shoot(
-            code, numbers, splines, n_terms, term_of, direction, theta, every, start, S, False,
+            code, numbers, splines, n_terms, term_of, direction, theta, free, start, S, False,
             t[first : first + n], inputs[first : first + n], stages[first : first + n], bound,
             X, F, dX, dF,
         )  # fmt: skip
@@ -171,6 +171,7 @@ def calibrate_system(
     term_of: Places,
     direction: Array,
     theta: Array,
+    free: Places,
     constants: Array,
     bounds: Array,
     x0: Array,
@@ -188,20 +189,21 @@ def calibrate_system(
 ) -> Any:
     """Minimise over all unknowns on the first `window` samples of each run.
 
-    `place` (runs, V) is where an initial state stands among the unknowns, -1 if it is known.
+    `free` holds the places of the unknown coefficients. `place` (runs, V) is where an initial state
+    stands among the unknowns, -1 if it is known.
     `theta`, `constants` and `x0` are written over; constants stay within `bounds` (m, 2). A fit
     that is far above `give_up` and falls slowly ends early. Returns theta, constants, x0, cost, rss
     (V,), normal matrix, paths, converged, and the number of integrations.
     """
-    K, m = len(theta), len(constants)
+    K, m = len(free), len(constants)
     size = max(K + m, place.max() + 1)
     matrix, gradient, rss = np.empty((size, size)), np.empty(size), np.empty(x0.shape[1])
     trial_matrix, trial_gradient, trial_rss = matrix.copy(), gradient.copy(), rss.copy()
     paths = np.zeros_like(data)
     trial_paths = np.zeros_like(data)
     cost = _linearised(
-        code, numbers, splines, n_terms, term_of, direction, theta, constants, x0, place, at, t,
-        inputs, stages, data, weight, window, matrix, gradient, rss, paths,
+        code, numbers, splines, n_terms, term_of, direction, theta, free, constants, x0, place, at,
+        t, inputs, stages, data, weight, window, matrix, gradient, rss, paths,
     )  # fmt: skip
     count = 1
     scaled, step = np.empty((size, size)), np.empty(size)
@@ -217,7 +219,7 @@ def calibrate_system(
         while damping <= LARGEST_DAMPING:
             sound = _damped_step(matrix, gradient, damping, scaled, step)
             for a in range(K):
-                trial_theta[a] = theta[a] + step[a]
+                trial_theta[free[a]] = theta[free[a]] + step[a]
             for a in range(m):
                 goal = constants[a] + step[K + a]
                 trial_constants[a] = min(max(goal, bounds[a, 0]), bounds[a, 1])
@@ -228,7 +230,7 @@ def calibrate_system(
             trial = np.inf
             if sound:
                 trial = _linearised(
-                    code, numbers, splines, n_terms, term_of, direction, trial_theta,
+                    code, numbers, splines, n_terms, term_of, direction, trial_theta, free,
                     trial_constants, trial_x0, place, at, t, inputs, stages, data, weight, window,
                     trial_matrix, trial_gradient, trial_rss, trial_paths,
                 )  # fmt: skip

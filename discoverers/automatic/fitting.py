@@ -130,6 +130,7 @@ class Fit:
     Attributes
     ----------
     theta, constants : ndarray of shape (K,) and (m,)
+        Known coefficients among them.
     x0 : ndarray of shape (runs, V)
     cost : float
         Sum of squared residuals in units of the noise; infinite where the system could not be
@@ -138,7 +139,9 @@ class Fit:
         The same by state.
     paths : ndarray of shape (N, V)
     normal : ndarray of shape (P, P)
-        Of coefficients, constants, free initial states.
+        Of coefficients that are not known, constants, free initial states.
+    n_free : int
+        Coefficients that are not known.
     converged : bool
     substeps : int
         Runge-Kutta steps from sample to sample.
@@ -153,19 +156,20 @@ class Fit:
     rss: Array
     paths: Array
     normal: Array
+    n_free: int
     converged: bool
     substeps: int
     work: float = 0.0
 
     @property
     def errors(self) -> Array:
-        """Standard errors of coefficients, then constants."""
+        """Standard errors of coefficients that are not known, then constants."""
         scale = np.sqrt(np.diagonal(self.normal))
         scale = np.where(scale > 0.0, scale, 1.0)
         values, vectors = np.linalg.eigh(self.normal / np.outer(scale, scale))
         # Directions without information get a huge variance.
         inverse = (vectors / np.maximum(values, 1e-15)) @ vectors.T / np.outer(scale, scale)
-        n = len(self.theta) + len(self.constants)
+        n = self.n_free + len(self.constants)
         return np.sqrt(np.maximum(np.diagonal(inverse)[:n], 0.0))
 
 
@@ -247,7 +251,8 @@ def _run(
     model = system.model(*names)
     program = model.program
     theta, constants = system.coefficients, system.parameters
-    shift = len(theta) + len(constants)
+    free = np.flatnonzero(model.free).astype(np.int64)
+    shift = len(free) + len(constants)
     theta, constants, x0, cost, rss, normal, paths, converged, count = calibrate_system(
         program.code,
         program.numbers,
@@ -256,6 +261,7 @@ def _run(
         model.term_of,
         model.direction,
         theta,
+        free,
         constants,
         system.bounds,
         np.array(x0),
@@ -274,5 +280,15 @@ def _run(
     size = model.n_states * (4 * len(theta) + model.n_states * len(normal))
     work = float(count) * substeps * min(window, records.longest) * len(records.runs) * size
     return Fit(
-        theta, constants, x0, float(cost), rss, paths, normal, bool(converged), substeps, work
+        theta,
+        constants,
+        x0,
+        float(cost),
+        rss,
+        paths,
+        normal,
+        len(free),
+        bool(converged),
+        substeps,
+        work,
     )

@@ -82,6 +82,7 @@ def grow(
     library: AutoLibrary,
     bound: BoundLibrary,
     coef: Array,
+    known: Array,
     window: int,
     iterations: Callable[[str, int], Iterable[int]] = count,
 ) -> Growth | None:
@@ -96,6 +97,9 @@ def grow(
         Its polynomials.
     coef : ndarray of shape (V, K)
         What the polynomial stage chose among them.
+    known : ndarray of shape (V, K)
+        Coefficients that are given, NaN where they are not; equations that have one have no other
+        terms.
     window : int
         Samples between free initial values of the weak form.
     iterations : callable, optional
@@ -131,7 +135,7 @@ def grow(
         trajectories, allow_for_truncation(denoised, integral, window), integral, window, names
     )
     proposals = Proposals.build(form, templates)
-    start = _system(bound, coef, templates)
+    start = _system(bound, coef, known, templates)
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))
     found = search(judge, proposals, start, iterations)
@@ -145,19 +149,25 @@ def _variables(bound: BoundLibrary) -> Variables:
     return Variables(bound.variables[:n], bound.variables[n:])
 
 
-def _system(bound: BoundLibrary, coef: Array, templates: Sequence[Template]) -> System:
-    known = {template.expr: template for template in templates}
+def _system(
+    bound: BoundLibrary, coef: Array, known: Array, templates: Sequence[Template]
+) -> System:
+    """The polynomial stage's system; known coefficients have their values, whatever it says."""
+    held = {template.expr: template for template in templates}
+    given = ~np.isnan(known)
     dearest = max(template.competitors for template in templates if not template.factors)
     return System(
         tuple(
             tuple(
                 Candidate(
-                    known.get(term.expr, Template(term.expr, competitors=dearest)), float(value)
+                    held.get(term.expr, Template(term.expr, competitors=dearest)),
+                    float(value),
+                    known=bool(fixed),
                 )
-                for term, value in zip(bound.terms, row, strict=True)
+                for term, value, fixed in zip(bound.terms, row, row_given, strict=True)
                 if value != 0.0
             )
-            for row in coef
+            for row, row_given in zip(np.where(given, known, coef), given, strict=True)
         )
     )
 

@@ -96,9 +96,14 @@ class Judge:
         return self.before + sum(one.fit.work for one in self.seen.values())
 
     def noise_left(self, best: Verdict) -> Array:
-        """Standard deviation of the residuals of a system, average over the measurements."""
-        freedom = self.records.n_observed - best.system.n_terms / len(self.noise_std)
-        return np.asarray(self.noise_std * np.sqrt(best.fit.rss / np.maximum(freedom, 1.0)))
+        """Standard deviation of the residuals of a system, average over the measurements.
+
+        Of states that are measured nowhere it is the noise as it was.
+        """
+        observed = self.records.n_observed
+        freedom = observed - best.system.n_terms / np.count_nonzero(observed)
+        left = self.noise_std * np.sqrt(best.fit.rss / np.maximum(freedom, 1.0))
+        return np.asarray(np.where(observed > 0, left, self.noise_std))
 
     def sharpened(self, best: Verdict) -> Judge:
         """With the noise that the best system leaves; verdicts are asked anew."""
@@ -123,8 +128,9 @@ class Judge:
     @property
     def _step_tolerance(self) -> float:
         """A hundredth of the noise, relative to the states: finer steps would cost time alone."""
-        sizes = self.floor_std / RELATIVE_FLOOR
-        return float(np.clip(0.01 * np.min(self.noise_std / sizes), 1e-7, 1e-3))
+        seen = self.records.n_observed > 0
+        sizes = self.floor_std[seen] / RELATIVE_FLOOR
+        return float(np.clip(0.01 * np.min(self.noise_std[seen] / sizes), 1e-7, 1e-3))
 
     def _judge(self, system: System, near: Verdict | None) -> Verdict:
         n = self.n_rows

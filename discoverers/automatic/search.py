@@ -69,17 +69,18 @@ def search(
     Found or None
         None if no system could be calibrated.
     """
-    ranked = [_mixed(proposals.ranked(state, DRIFT)) for state in range(len(start.laws))]
+    ranked = {state: _mixed(proposals.ranked(state, DRIFT)) for state in start.searched}
     best = judge(start)
     if not np.isfinite(best.score):
         # Where to start from is then what each equation's own regression likes best.
-        best = judge(
-            System(tuple(min(options, key=lambda one: one.score).law for options in ranked))
-        )
+        first = start
+        for state, options in ranked.items():
+            first = first.with_law(state, min(options, key=lambda one: one.score).law)
+        best = judge(first)
     n_judged = 0
     for sweep in iterations("sweep over the equations", SWEEPS):
         before = best.system.structure
-        for state, options in enumerate(ranked):
+        for turn, (state, options) in enumerate(ranked.items()):
             held = proposals.score(best.system.laws[state], state, DRIFT)
             fresh = [
                 system
@@ -89,7 +90,7 @@ def search(
                 if system.structure not in judge.seen
             ]
             # Most is found in two sweeps; no equation may eat up what the next ones need.
-            share = min(1.0, (sweep + (state + 1) / len(ranked)) / 2.0)
+            share = min(1.0, (sweep + (turn + 1) / len(ranked)) / 2.0)
             verdicts = list(_judged(judge, fresh[:JUDGED], best, share * BUDGET))
             n_judged += len(verdicts)
             best = best_of([best, *verdicts])
@@ -139,6 +140,7 @@ def _pruned(judge: Judge, best: Verdict) -> Verdict:
 
 
 def _without_one(system: System) -> Iterator[System]:
-    for state, law in enumerate(system.laws):
+    for state in system.searched:
+        law = system.laws[state]
         for place in range(len(law)):
             yield system.with_law(state, law[:place] + law[place + 1 :])

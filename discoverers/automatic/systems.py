@@ -21,11 +21,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A template, its coefficient and the value of its constant (NaN without one)."""
+    """A template, its coefficient and the value of its constant (NaN without one).
+
+    The coefficient of a `known` one, such as 1 in ``x' = v``, is no unknown.
+    """
 
     template: Template
     coefficient: float = 0.0
     parameter: float = float("nan")
+    known: bool = False
 
     def expr(self) -> sympy.Expr:
         """The term without its coefficient."""
@@ -56,16 +60,30 @@ class System:
 
     @property
     def n_terms(self) -> int:
-        """Terms of all equations."""
-        return sum(map(len, self.laws))
+        """Terms of all equations, but for those that are known."""
+        return sum(not one.known for law in self.laws for one in law)
+
+    @property
+    def searched(self) -> tuple[int, ...]:
+        """States whose equations are not known: a known one holds nothing but known terms."""
+        return tuple(
+            state
+            for state, law in enumerate(self.laws)
+            if not law or not all(one.known for one in law)
+        )
 
     def with_law(self, state: int, law: Law) -> System:
         """The system with another right-hand side for one state."""
         return System((*self.laws[:state], law, *self.laws[state + 1 :]))
 
     def charge(self, n_rows: int) -> float:
-        """Charges of all terms."""
-        return sum(one.template.charge(n_rows, len(self.laws)) for law in self.laws for one in law)
+        """Charges of all terms that are not known."""
+        return sum(
+            one.template.charge(n_rows, len(self.laws))
+            for law in self.laws
+            for one in law
+            if not one.known
+        )
 
     def model(self, state_names: Sequence[str], input_names: Sequence[str]) -> StateSpaceModel:
         """The model to calibrate: constants are states that nothing drives."""
@@ -77,7 +95,8 @@ class System:
                 if one.template.has_parameter:
                     names.append(_constant_name(len(names), (*state_names, *input_names)))
                     expr = expr.subs(PARAMETER, sympy.Symbol(names[-1]))
-                columns.append(Column(expr, {name: 1.0}))
+                value = one.coefficient if one.known else None
+                columns.append(Column(expr, {name: 1.0}, value))
         return StateSpaceModel((*state_names, *names), input_names, columns)
 
     @property
