@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sympy
-from scipy.integrate import solve_ivp
+from scipy.integrate import odeint, solve_ivp
 
 ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:  # the benchmark is part of the repository, not of the package
@@ -17,6 +17,7 @@ if str(ROOT) not in sys.path:  # the benchmark is part of the repository, not of
 from benchmarks.discovery import __main__ as command  # noqa: E402
 from benchmarks.discovery import fitting, judging, peers, report, summary  # noqa: E402
 from benchmarks.discovery.cases import MAKERS, Case, short_systems  # noqa: E402
+from benchmarks.discovery.parametric import PARAMETRIC  # noqa: E402
 from benchmarks.discovery.records import measure  # noqa: E402
 from benchmarks.discovery.systems import (  # noqa: E402
     OSCILLATORS,
@@ -85,28 +86,39 @@ def test_noise_has_the_stated_size_and_every_case_its_own():
 
 
 @pytest.mark.parametrize(
-    "setting", ["30 % missing", "5 % outliers", "irregular", "position only", "two trajectories"]
+    "setting",
+    [
+        "30 % missing",
+        "5 % outliers",
+        "irregular",
+        "position only",
+        "position only, 30 % missing",
+        "position only, 5 % outliers",
+        "position only, irregular",
+        "two trajectories",
+    ],
 )
 def test_records_are_spoilt_as_their_setting_says(setting):
     group, name = ("textbook", "van der Pol") if "two" in setting else ("classics", "van_der_pol")
     measured = measure(Case("damage", group, name, 0.01, 0, setting, 400))
-    X, clean = measured.X[0], measured.clean[0]
-    if setting == "30 % missing":
-        assert np.isnan(X).mean() == pytest.approx(0.3, abs=0.06)
-    elif setting == "5 % outliers":
-        far = np.abs(X - clean) > 2.0 * clean.std(axis=0)
-        assert far.mean() == pytest.approx(0.05, abs=0.03)
-    elif setting == "irregular":
-        steps = np.diff(measured.t[0])
-        assert steps.min() > 0
-        assert steps.std() > 0.5 * steps.mean()
-        assert len(steps) == 399
-    elif setting == "position only":
+    X = measured.X[0]
+    clean = measured.clean[0][:, : X.shape[1]]
+    if setting.startswith("position only"):
         assert X.shape == (400, 1)
         assert measured.truth.order == 2
         x, velocity = sympy.symbols("x x'")
         assert measured.truth.compare([velocity - x**2 * velocity - x]).exact
-    else:
+    if "missing" in setting:
+        assert np.isnan(X).mean() == pytest.approx(0.3, abs=0.06)
+    elif "outliers" in setting:
+        far = np.abs(X - clean) > 2.0 * clean.std(axis=0)
+        assert far.mean() == pytest.approx(0.05, abs=0.03)
+    elif "irregular" in setting:
+        steps = np.diff(measured.t[0])
+        assert steps.min() > 0
+        assert steps.std() > 0.5 * steps.mean()
+        assert len(steps) == 399
+    elif "two" in setting:
         assert len(measured.X) == 2
         assert not np.allclose(measured.clean[0][0], measured.clean[1][0])
         assert not np.allclose(measured.other, measured.clean[1][0])
@@ -240,3 +252,71 @@ def test_help_tells_what_every_part_does(capsys):
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert all(text.split()[0] in printed for _, text in MAKERS.values())
+
+
+@pytest.mark.parametrize("system", PARAMETRIC, ids=lambda one: one.name)
+def test_constants_of_the_truth_are_right_and_those_of_other_numbers_are_off(system):
+    t = np.linspace(0.0, system.end, 100)
+    states = np.concatenate([system.path(start, t) for start in (system.start, system.other)])
+    assert system.constants_error(system.truth, states) < 1e-9
+    scaled = [{name: 1.1 * value for name, value in part.items()} for part in system.constants]
+    other = replace(system, constants=tuple(scaled)).truth
+    assert system.constants_error(other, states) == pytest.approx(0.1, rel=1e-6)
+    x = sympy.Symbol("x")
+    further = Equations([side + 0.1 * x**4 for side in system.truth], system.state_names)
+    assert system.constants_error(further, states) is None
+
+
+@pytest.mark.parametrize(
+    ("law", "error"),
+    [
+        ("-0.9 + 0.45/(0.3 + x)", 0.0),  # 0.6 - 1.5 + 1.5*0.3/(0.3 + x)
+        ("(0.18 - 0.9*x)/(0.3 + x)", 0.0),
+        ("0.6 - 1.5*x/(0.306 + x)", 0.02),
+        ("0.6 - 1.5*x/(0.3 + x**2)", None),
+    ],
+)
+def test_constants_are_the_same_however_a_law_is_written(law, error):
+    system = PARAMETRIC[0]
+    states = system.path(system.start, np.linspace(0.0, system.end, 50))
+    found = system.constants_error(Equations([law], ["x"]), states)
+    assert found == (error if error is None else pytest.approx(error, abs=1e-9))
+
+
+def test_parametric_laws_are_judged_by_their_constants_and_reported():
+    case = Case("parameters", "parametric", "logistic with Allee", 0.01, 0, n_samples=200)
+    measured = measure(case)
+    assert fitting.estimator(case, measured).library == "auto"
+    close = Equations(["-0.45*x + 0.3375*x**2 - 0.03515625*x**3"], ["x"])
+    wrong = Equations(["-0.45*x + 0.3375*x**2"], ["x"])
+    judged = judging.constants(close, [], measured, case)
+    assert judged["exact"]
+    assert judged["listed"]
+    assert judged["constants_error"] == pytest.approx(0.0, abs=1e-9)
+    assert judging.constants(wrong, [close], measured, case) == {"exact": False, "listed": True}
+    row = {**case.label(), "method": "SMNNDiscoverer", "identifiable": True, "warnings": []}
+    missed = {**row, "exact": False, "listed": True, "system": "Hill", "equations": "x' = 1.0 - x"}
+    text = report.markdown({"machine": {}, "rows": [row | judged, missed], "peer": None})
+    assert "| complete | logistic with Allee | 1 of 1 | 1 of 1 |" in text
+    assert "| complete | Hill | 0 of 1 | 0 of 1 | - |" in text
+    assert "- Hill, complete, noise 0.01, seed 0: x' = 1.0 - x (truth listed)" in text
+
+
+def test_the_papers_record_is_odeints_and_its_library_is_as_the_setting_says():
+    own, papers = MAKERS["paper"][0](1, False, "all")
+    record = measure(own)
+    x0 = np.ones(3)
+
+    def rate(s, _):
+        return 10.0 * (s[1] - s[0]), s[0] * (28.0 - s[2]) - s[1], s[0] * s[1] - 8.0 / 3.0 * s[2]
+
+    own_path = odeint(rate, x0, 0.01 * np.arange(10_000))
+    assert len(record.X[0]) == 10_000
+    # Chaos: even the order of a sum shows after some time.
+    np.testing.assert_allclose(record.X[0][:500], own_path[:500], atol=1e-8)
+    libraries = [fitting.estimator(one, measure(one)).library for one in (own, papers)]
+    assert libraries == ["poly3", "poly2"]
+    row = {**own.label(), "method": "SMNNDiscoverer", "exact": True, "n_terms": 7}
+    row |= {"largest_error": 2e-7, "processor_seconds": 0.9}
+    text = report.markdown({"machine": {}, "rows": [row], "peer": None})
+    assert "| degree 3 | yes | 7 | 2e-07 | 0.9 |" in text

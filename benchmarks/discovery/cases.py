@@ -9,21 +9,26 @@ from typing import Any, Literal
 
 import sympy
 
+from benchmarks.discovery.parametric import PARAMETRIC
 from benchmarks.discovery.systems import CLASSICS, OSCILLATORS, chaotic_names
 from benchmarks.discovery.textbook import SYSTEMS as TEXTBOOK
 from benchmarks.discovery.textbook import TextbookSystem, half
 
 __all__ = ["MAKERS", "Case", "Group", "Setting", "short_systems"]
 
-Group = Literal["classics", "chaotic", "textbook"]
+Group = Literal["classics", "chaotic", "textbook", "parametric", "paper"]
 Setting = Literal[
     "complete",
     "two trajectories",
     "30 % missing",
     "irregular",
-    "position only",
     "5 % outliers",
+    "position only",
+    "position only, 30 % missing",
+    "position only, irregular",
+    "position only, 5 % outliers",
     "known support",
+    "library of degree 2",
 ]
 
 HIGHEST_DEGREE = 3
@@ -38,7 +43,7 @@ class Case:
     ----------
     part : str
         Part of the benchmark.
-    group : {"classics", "chaotic", "textbook"}
+    group : {"classics", "chaotic", "textbook", "parametric", "paper"}
         Where the system comes from.
     system : str
     noise : float
@@ -126,7 +131,7 @@ def _chaotic(seeds: int, quick: bool, which: str) -> list[Case]:
 
 def _failure(seeds: int, quick: bool, which: str) -> list[Case]:
     names = ("lorenz", "van_der_pol", "lotka_volterra", "rossler", "fitzhugh_nagumo")
-    noises = (0.2,) if quick else (0.15, 0.2, 0.3, 0.5)
+    noises = (0.2,) if quick else (0.1, 0.2, 0.3, 0.4, 0.5)
     return [
         Case("failure", "classics", name, noise, seed)
         for noise, name, seed in product(noises, names[:1] if quick else names, range(seeds))
@@ -143,6 +148,12 @@ def _damage(seeds: int, quick: bool, which: str) -> list[Case]:
     ]
     swings = list(OSCILLATORS)[:1] if quick else list(OSCILLATORS)
     kinds: tuple[Setting, ...] = ("complete", "position only")
+    if not quick:
+        kinds += (
+            "position only, 30 % missing",
+            "position only, irregular",
+            "position only, 5 % outliers",
+        )
     return cases + [
         Case("position", "classics", name, noise, seed, setting)
         for noise, setting, name, seed in product(noises, kinds, swings, range(seeds))
@@ -159,6 +170,26 @@ def _coverage(seeds: int, quick: bool, which: str) -> list[Case]:
     ]
 
 
+def _parameters(seeds: int, quick: bool, which: str) -> list[Case]:
+    names = [one.name for one in PARAMETRIC]
+    settings: tuple[Setting, ...] = ("complete", "two trajectories")
+    return [
+        Case("parameters", "parametric", name, 0.01, seed, setting)
+        for setting, name, seed in product(
+            settings[: 1 if quick else 2], names[-1:] if quick else names, range(seeds)
+        )
+    ]
+
+
+def _paper(seeds: int, quick: bool, which: str) -> list[Case]:
+    # The paper's library is of degree 2; ours by default is of degree 3.
+    settings: tuple[Setting, ...] = ("complete", "library of degree 2")
+    return [
+        Case("paper", "paper", "lorenz", 0.0, 0, setting, 10_000)
+        for setting in settings[: 1 if quick else 2]
+    ]
+
+
 #: Cases of each part, and what it measures.
 MAKERS: dict[str, tuple[Callable[[int, bool, str], list[Case]], str]] = {
     "classics": (_classics, "eleven classics, four noise levels"),
@@ -166,5 +197,7 @@ MAKERS: dict[str, tuple[Callable[[int, bool, str], list[Case]], str]] = {
     "chaotic": (_chaotic, "81 chaotic polynomial systems, ten periods"),
     "failure": (_failure, "noise up to a half of the signal"),
     "damage": (_damage, "missing, irregular, gross errors, position only"),
+    "parameters": (_parameters, "rational laws and constants inside of terms, 1 % noise"),
+    "paper": (_paper, "Lorenz as in the S-MNN paper, 10,000 clean samples"),
     "coverage": (_coverage, "95 % intervals, with known terms and after selection"),
 }

@@ -10,7 +10,7 @@ import pandas as pd
 import sympy
 
 from benchmarks.discovery.cases import Case
-from benchmarks.discovery.judging import intervals, runs
+from benchmarks.discovery.judging import constants, intervals, runs, terms
 from benchmarks.discovery.records import Measured, measure
 from discoverers import SMNNDiscoverer
 from discoverers.constraints import Constraint, Forbidden, Required
@@ -30,7 +30,7 @@ def estimator(case: Case, measured: Measured) -> SMNNDiscoverer:
     case : Case
     measured : Measured
     """
-    library = f"poly{measured.degree}"
+    library = "auto" if case.group == "parametric" else f"poly{measured.degree}"
     constraints: list[Constraint] = []
     if case.setting == "known support":
         constraints = list(_support(measured.truth, measured.degree))
@@ -70,20 +70,17 @@ def fit_case(case: Case) -> dict[str, Any]:
     row["seconds"] = time.perf_counter() - before[0]
     row["processor_seconds"] = time.process_time() - before[1]
     row["warnings"] = sorted({one.category.__name__ for one in caught})
-    compared = model.equations_.compare(measured.truth)
-    row["exact"] = bool(compared.exact)
     row["equations"] = str(model.equations_)
-    row["coefficient_error"] = float(compared.relative_coefficient_error)
-    row["extra"] = [str(term) for group in compared.false_positive for term in group]
-    row["missing"] = [str(term) for group in compared.false_negative for term in group]
-    row["listed"] = row["exact"] or any(
-        other.compare(measured.truth).exact for other in model.alternatives_["equations"]
-    )
+    others = model.alternatives_["equations"]
+    if case.group == "parametric":
+        row |= constants(model.equations_, others, measured, case)
+    else:
+        row |= terms(model.equations_, others, measured)
     row["identifiable"] = bool(model.identifiable_)
     row["chi2"] = [float(value) for value in model.chi2_]
     if case.part == "coverage":
         row["intervals"] = intervals(model, measured)
-    elif measured.order == 1:
+    elif measured.order == 1 and case.part != "paper":  # that record is long, and chaotic
         row |= runs(model.equations_, measured, case)
     return row
 

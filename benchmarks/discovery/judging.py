@@ -1,7 +1,8 @@
-"""Equations against the truth: how they run, and whether their intervals hold."""
+"""Equations against the truth: their terms and constants, how they run, what intervals hold."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,67 @@ import sympy
 from numpy.typing import NDArray
 
 from benchmarks.discovery.cases import Case
+from benchmarks.discovery.parametric import parametric
 from benchmarks.discovery.records import Measured
 from benchmarks.discovery.systems import chaotic_period
 from discoverers.equations import Equations
 from discoverers.simulation import simulate
 
-__all__ = ["intervals", "runs"]
+__all__ = ["constants", "intervals", "runs", "terms"]
 
 Array = NDArray[np.float64]
 
 #: A simulation of chaos is valid until its error is this share of the states' spread.
 VALID = 0.4
 TWO_SIDED = 1.959963984540054
+
+
+def terms(found: Equations, others: Iterable[Equations], measured: Measured) -> dict[str, Any]:
+    """Which terms are right, and how far off their coefficients are.
+
+    Parameters
+    ----------
+    found : Equations
+    others : iterable of Equations
+        Listed as alternatives.
+    measured : Measured
+    """
+    compared = found.compare(measured.truth)
+    return {
+        "exact": bool(compared.exact),
+        "n_terms": sum(map(len, found.terms().values())),
+        "coefficient_error": float(compared.relative_coefficient_error),
+        "largest_error": float(compared.max_coefficient_error),
+        "extra": [str(term) for group in compared.false_positive for term in group],
+        "missing": [str(term) for group in compared.false_negative for term in group],
+        "listed": bool(compared.exact)
+        or any(other.compare(measured.truth).exact for other in others),
+    }
+
+
+def constants(
+    found: Equations, others: Iterable[Equations], measured: Measured, case: Case
+) -> dict[str, Any]:
+    """Whether a law is the true one but for its constants, and how far off the worst of these is.
+
+    Parameters
+    ----------
+    found : Equations
+    others : iterable of Equations
+        Listed as alternatives.
+    measured : Measured
+    case : Case
+        Of the group "parametric".
+    """
+    system = parametric(case.system)
+    states = np.concatenate(measured.clean)
+    error = system.constants_error(found, states)
+    row: dict[str, Any] = {
+        "exact": error is not None,
+        "listed": error is not None
+        or any(system.constants_error(other, states) is not None for other in others),
+    }
+    return row if error is None else row | {"constants_error": error}
 
 
 def runs(found: Equations, measured: Measured, case: Case) -> dict[str, float]:

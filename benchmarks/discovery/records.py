@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.discovery.cases import Case
+from benchmarks.discovery.parametric import parametric
 from benchmarks.discovery.systems import as_second_order, chaotic, classic, degree, other_start
 from benchmarks.discovery.textbook import END
 from benchmarks.discovery.textbook import SYSTEMS as TEXTBOOK
@@ -43,7 +44,7 @@ class Measured:
     names : tuple of str
         Of the measured states.
     degree : int
-        Of the library.
+        Of the polynomials in the library.
     order : int
         Of the equations.
     """
@@ -68,7 +69,7 @@ def measure(case: Case) -> Measured:
     """
     rng = np.random.default_rng(crc32(case.key().encode()))
     irregular = None
-    if case.setting == "irregular":
+    if case.setting.endswith("irregular"):
         irregular = crc32(f"times {case.key()}".encode())
     t, clean, truth, starts = _clean(
         case.group, case.system, case.n_samples, case.setting == "two trajectories", irregular
@@ -77,16 +78,18 @@ def measure(case: Case) -> Measured:
     for states in clean:
         spread = states.std(axis=0)
         noisy = states + case.noise * spread * rng.standard_normal(states.shape)
-        if case.setting == "30 % missing":
+        if case.setting.endswith("30 % missing"):
             noisy[rng.random(noisy.shape) < MISSING] = np.nan
-        if case.setting == "5 % outliers":
+        if case.setting.endswith("5 % outliers"):
             gross = rng.random(noisy.shape) < OUTLIERS
             size = rng.uniform(*OUTLIER_SIZE, noisy.shape) * rng.choice([-1.0, 1.0], noisy.shape)
             noisy = np.where(gross, noisy + size * spread, noisy)
         X.append(noisy)
     names = truth.state_names
-    library = max(3, degree(truth))
-    if case.setting == "position only":
+    library = 2 if case.setting == "library of degree 2" else 3
+    if case.group != "parametric":
+        library = max(library, degree(truth))
+    if case.setting.startswith("position only"):
         X, names = [part[:, :1] for part in X], ("x",)
         return Measured(
             t, tuple(X), clean, as_second_order(truth), *starts, names, library, order=2
@@ -108,6 +111,19 @@ def _clean(
         unseen = 0.5 * (start + other) if two else other
         clean = tuple(one.path(begin, t) for begin in begins)
         return (t,) * len(begins), clean, truth, (start, unseen)
+    if group == "parametric":
+        law = parametric(name)
+        t = np.linspace(0.0, law.end, n_samples)
+        begins = [law.start, law.other] if two else [law.start]
+        ends = np.array(law.start), np.array(law.other)
+        unseen = 0.5 * (ends[0] + ends[1]) if two else ends[1]
+        clean = tuple(law.path(begin, t) for begin in begins)
+        return (t,) * len(begins), clean, law.truth, (ends[0], unseen)
+    if group == "paper":
+        # The paper's record is odeint's, with the errors of its default tolerances.
+        record = generate(classic(name), n_samples, method="odeint")
+        starts = record.clean[0], np.array(other_start(group, record.system))
+        return (record.t,), (record.clean,), record.system.equations, starts
     system = chaotic(name) if group == "chaotic" else classic(name)
     t = system.t[0] + system.step * np.arange(n_samples)
     if irregular is not None:

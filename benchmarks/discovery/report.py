@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.discovery.cases import MAKERS
@@ -16,6 +17,9 @@ Row = Mapping[str, Any]
 
 LONGEST_LIST = 12
 """Failures shown of each part."""
+
+CLOSE = 0.05
+"""Relative error of constants that counts as close."""
 
 HEAD = (
     "setting",
@@ -104,6 +108,8 @@ def draw(results: Mapping[str, Any], path: str | Path) -> None:
 def _part(name: str, text: str, rows: Sequence[Row]) -> str:
     if name == "coverage":
         return _coverage(text, rows)
+    if name == "paper":
+        return _paper(text, rows)
     lines = []
     for part in dict.fromkeys(row["part"] for row in rows):
         for setting, noise, own, other in cells([row for row in rows if row["part"] == part]):
@@ -112,6 +118,8 @@ def _part(name: str, text: str, rows: Sequence[Row]) -> str:
             if other is not None:
                 lines.append([f"{label}, {PEER}", f"{noise:g}", *_cell(other)])
     out = f"## {name.capitalize()}: {text}\n\n{_table(HEAD, lines)}"
+    if name == "parameters":
+        out += "\n" + _constants(rows)
     valid = [
         [f"{noise:g}", _number(own.valid_periods), _number(other.valid_periods if other else None)]
         for _, noise, own, other in cells([row for row in rows if row["part"] == name])
@@ -136,7 +144,10 @@ def _part(name: str, text: str, rows: Sequence[Row]) -> str:
 def _reason(row: Row) -> str:
     if "refused" in row:
         return str(row["refused"])
-    parts = [f"{word} {', '.join(row[word])}" for word in ("missing", "extra") if row[word]]
+    if "missing" in row:
+        parts = [f"{word} {', '.join(row[word])}" for word in ("missing", "extra") if row[word]]
+    else:
+        parts = str(row["equations"]).splitlines()
     notes = ["truth listed"] if row["listed"] else []
     notes += [] if row["identifiable"] else ["tie reported"]
     notes += ["misfit reported"] if "MisfitWarning" in row["warnings"] else []
@@ -164,6 +175,40 @@ def _coverage(text: str, rows: Sequence[Row]) -> str:
     ]
     head = ["setting", "fits", "exact", "intervals", "hold the truth", "of exact fits"]
     return f"## Coverage: {text}\n\n{_table(head, lines)}"
+
+
+def _paper(text: str, rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            "degree 2" if row["setting"] == "library of degree 2" else "degree 3",
+            "yes" if row["exact"] else "no",
+            str(row.get("n_terms", "-")),
+            _number(row.get("largest_error")),
+            _number(row.get("processor_seconds")),
+        ]
+        for row in rows
+    ]
+    head = ["library", "exact", "terms", "largest coefficient error", "CPU s"]
+    return f"## Paper: {text}\n\n{_table(head, lines)}"
+
+
+def _constants(rows: Sequence[Row]) -> str:
+    """Systems one by one: shares of the few seeds would hide which law is meant."""
+    lines = []
+    for setting, name in dict.fromkeys((row["setting"], row["system"]) for row in rows):
+        own = [row for row in rows if (row["setting"], row["system"]) == (setting, name)]
+        errors = [row["constants_error"] for row in own if row["exact"]]
+        lines.append(
+            [
+                setting,
+                name,
+                f"{len(errors)} of {len(own)}",
+                f"{sum(error <= CLOSE for error in errors)} of {len(own)}",
+                _number(median(errors) if errors else None),
+            ]
+        )
+    close = f"and constants within {100.0 * CLOSE:g} %"
+    return _table(["setting", "system", "exact", close, "worst constant, median"], lines)
 
 
 def _timing(rows: Iterable[Row]) -> str:

@@ -60,7 +60,7 @@ def case_of(row: Row) -> tuple[Any, ...]:
 
 
 def cells(rows: Sequence[Row]) -> list[tuple[str, float, Cell, Cell | None]]:
-    """Setting, noise, our cell and PySINDy's on the same cases, in the order of the rows.
+    """Setting, noise, our cell and PySINDy's on the same cases, by setting and by noise.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ def cells(rows: Sequence[Row]) -> list[tuple[str, float, Cell, Cell | None]]:
     ours = [row for row in rows if row["method"] != PEER]
     theirs = {case_of(row): row for row in rows if row["method"] == PEER}
     found = []
-    for setting, noise in dict.fromkeys((row["setting"], row["noise"]) for row in ours):
+    settings = list(dict.fromkeys(row["setting"] for row in ours))
+    kinds = {(row["setting"], row["noise"]) for row in ours}
+    for setting, noise in sorted(kinds, key=lambda kind: (settings.index(kind[0]), kind[1])):
         own = [row for row in ours if (row["setting"], row["noise"]) == (setting, noise)]
         other = [theirs[case_of(row)] for row in own if case_of(row) in theirs]
         found.append((setting, noise, _cell(own), _cell(other) if other else None))

@@ -139,7 +139,7 @@ def other_start(group: str, system: System) -> tuple[float, ...]:
 
     Parameters
     ----------
-    group : {"classics", "chaotic"}
+    group : {"classics", "chaotic", "paper"}
     system : System
     """
     if group == "chaotic":
