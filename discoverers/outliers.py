@@ -112,11 +112,12 @@ def _lonely(
         residuals = _residuals(x, weight, fit, good)
         sizes = _sizes(x, residuals)
         scores = [np.nan_to_num(part) / size for part, size in zip(residuals, sizes, strict=True)]
-        fresh = _ends(steps, x, kept, good, sizes)
+        # A gross error makes its surroundings look wrong too: the worst go first.
+        limit = max(GROSS, WORST * max(float(np.abs(score).max()) for score in scores))
+        fresh = [_peaks(score, limit) & own for score, own in zip(scores, good, strict=True)]
         if not any(mask.any() for mask in fresh):
-            # A gross error makes its surroundings look wrong too: the worst go first.
-            limit = max(GROSS, WORST * max(float(np.abs(score).max()) for score in scores))
-            fresh = [_peaks(score, limit) & own for score, own in zip(scores, good, strict=True)]
+            # Errors inside spoil the smoothness that the ends are judged by: the ends go last.
+            fresh = _ends(steps, x, kept, good, sizes)
         if not any(mask.any() for mask in fresh):
             break
         suspected = [one | other for one, other in zip(suspected, fresh, strict=True)]

@@ -5,7 +5,7 @@ import pytest
 
 import discoverers.datasets as datasets
 from discoverers import MNNDenseBaseline, OutlierWarning, SMNNDiscoverer
-from discoverers.datasets import generate, lotka_volterra
+from discoverers.datasets import generate, lotka_volterra, rossler
 from discoverers.outliers import find_outliers
 from discoverers.smoothing import smooth_channels
 
@@ -43,6 +43,19 @@ def test_gross_errors_are_found(name):
     found = found_in(record.t, X)
     assert (found & bad).sum() >= 0.95 * bad.sum()
     assert (found & ~bad).sum() <= 0.01 * bad.size
+
+
+def test_errors_among_spikes_are_found_before_the_ends_are_judged():
+    # Errors that are left in make the smoother rough, and rough extrapolations blame good ends.
+    clean = generate(rossler(), 1000).clean
+    rng = np.random.default_rng(1917805646)
+    noise = 0.01 * rng.standard_normal(clean.shape)
+    bad = rng.random(clean.shape) < 0.05
+    size = rng.uniform(3.0, 6.0, clean.shape) * rng.choice([-1.0, 1.0], clean.shape)
+    X = (clean + (noise + bad * size) * clean.std(axis=0))[:, 2:]
+    found = found_in(np.arange(1000.0), X)[:, 0]
+    assert (found & bad[:, 2]).sum() >= 0.95 * bad[:, 2].sum()
+    assert not (found & ~bad[:, 2]).any()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, -1])
