@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from .constraints import Rules
 from .libraries import BoundLibrary
+from .polynomial_flow import PolynomialProgram
 
 if TYPE_CHECKING:
     from .shooting import InputSignal
@@ -57,6 +59,15 @@ class Record:
         at = self._stages[count]
         return at[:, 2 * part], at[:, 2 * part + 1], at[:, 2 * part + 2]
 
+    def stages(self, count: int) -> Array:
+        """Inputs at start, middle and end of all substeps of intervals, (n - 1, 2 count + 1, m)."""
+        n, n_inputs = len(self.steps), self.u.shape[1]
+        out = np.empty((n, 2 * count + 1, n_inputs))
+        for part in range(count if n_inputs else 0):
+            for place, inputs in enumerate(self.between(part, count)):
+                out[:, 2 * part + place] = inputs
+        return out
+
     def rows(self, chosen: slice) -> Record:
         """Some neighbouring nodes."""
         steps = slice(chosen.start, chosen.stop - 1)
@@ -74,6 +85,8 @@ class Record:
 class Flow:
     """Runge-Kutta integration of ``x' = coef @ terms`` from every node of a run at once.
 
+    Polynomial terms run in compiled code, others through `BoundLibrary`, stage by stage.
+
     Attributes
     ----------
     library : BoundLibrary
@@ -87,6 +100,14 @@ class Flow:
     kept: NDArray[np.intp]
     rules: Rules | None
 
+    @cached_property
+    def _program(self) -> PolynomialProgram | None:
+        terms = [self.library.exponents[k] for k in self.kept]
+        monomials = [powers for powers in terms if powers is not None]
+        if len(monomials) < len(terms):
+            return None
+        return PolynomialProgram.of(monomials, len(self.library.state_names))
+
     def _features(self, y: Array, u: Array) -> Array:
         return self.library.evaluate(y, u)[..., self.kept]
 
@@ -97,6 +118,8 @@ class Flow:
 
     def ends(self, coef: Array, y: Array, record: Record, count: int) -> Array:
         """Integrate every node over its interval in so many steps: (n - 1, V)."""
+        if self._program is not None:
+            return self._compiled_ends(self._program, coef, y, record, count)
         h = (record.steps / count)[:, None]
         out = y[:-1]
         for part in range(count):
@@ -115,6 +138,8 @@ class Flow:
 
         `columns` index the flattened coefficients (V, K).
         """
+        if self._program is not None:
+            return self._compiled_slopes(self._program, coef, y, record, columns, count)
         n, n_states = len(y) - 1, y.shape[1]
         equation, term = np.divmod(columns, len(self.kept))
         active = coef.any(axis=0)
@@ -146,6 +171,59 @@ class Flow:
             state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
             by_all = by_all + wide / 6.0 * (d1 + 2.0 * d2 + 2.0 * d3 + d4)
         return state, by_all[..., :n_states], by_all[..., n_states:]
+
+    @staticmethod
+    def _compiled_ends(
+        program: PolynomialProgram, coef: Array, y: Array, record: Record, count: int
+    ) -> Array:
+        from .flow_kernels import follow
+
+        ends = np.empty((len(record.steps), y.shape[1]))
+        follow(
+            record.steps,
+            y,
+            record.stages(count),
+            count,
+            *program.table(),
+            *program.rates(coef),
+            ends,
+        )
+        return ends
+
+    def _compiled_slopes(
+        self,
+        program: PolynomialProgram,
+        coef: Array,
+        y: Array,
+        record: Record,
+        columns: NDArray[np.intp],
+        count: int,
+    ) -> tuple[Array, Array, Array]:
+        from .flow_kernels import follow_with_slopes
+
+        n, n_states = len(record.steps), y.shape[1]
+        equation, term = np.divmod(columns, len(self.kept))
+        own = np.stack([equation, np.arange(len(columns)), term, np.ones(len(columns))], axis=1)
+        entries = [
+            (state, column, follower, factor)
+            for column, state, follower, factor in self._followers(columns)
+        ]
+        ends, by_state = np.empty((n, n_states)), np.empty((n, n_states, n_states))
+        by_column = np.empty((n, n_states, len(columns)))
+        follow_with_slopes(
+            record.steps,
+            y,
+            record.stages(count),
+            count,
+            *program.table(),
+            *program.rates(coef),
+            *program.rate_slopes(coef),
+            *program.columns(np.concatenate([own, np.reshape(entries, (-1, 4))])),
+            ends,
+            by_state,
+            by_column,
+        )
+        return ends, by_state, by_column
 
     def _followers(self, columns: NDArray[np.intp]) -> list[tuple[int, int, int, float]]:
         """Where else each column acts: its place, equation and term of the follower, factor."""

@@ -14,10 +14,15 @@ from gpu_solver import BlockTridiagonal, BlockTridiagonalFactor
 
 from .flow import Record
 
-__all__ = ["EliminatedStates", "JoinedRuns"]
+__all__ = ["EliminatedStates", "JoinedRuns", "Linearised"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+
+TOGETHER = 40_000
+"""Nodes of runs that are joined, at most: memory stays bounded, and eight runs of 5000 nodes are
+eliminated side by side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,19 @@ class JoinedRuns(Record):
     """
 
     parts: tuple[Record, ...] = ()
+
+    @classmethod
+    def grouped(cls, records: Sequence[Record], most: int = TOGETHER) -> list[JoinedRuns]:
+        """Join neighbouring runs, up to so many nodes at once."""
+        groups: list[list[Record]] = [[]]
+        count = 0
+        for record in records:
+            count += len(record.x)
+            if groups[-1] and count > most:
+                groups.append([])
+                count = len(record.x)
+            groups[-1].append(record)
+        return [cls.of(group) for group in groups]
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> JoinedRuns:
@@ -43,14 +61,19 @@ class JoinedRuns(Record):
         """Where the nodes of each run begin among those of all, and their number."""
         return np.concatenate([[0], np.cumsum([len(record.x) for record in self.parts])])
 
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        starts = np.ones(self.bounds[-1], dtype=bool)
+        ends = starts.copy()
+        starts[self.bounds[1:] - 1] = False
+        ends[self.bounds[:-1]] = False
+        return starts, ends
+
     def intervals(self, nodes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """What nodes of all runs (N, ...) have at the start and at the end of every interval."""
         if len(self.parts) == 1:
             return nodes[:-1], nodes[1:]
-        starts = np.ones(len(nodes), dtype=bool)
-        ends = starts.copy()
-        starts[self.bounds[1:] - 1] = False
-        ends[self.bounds[:-1]] = False
+        starts, ends = self._places
         return nodes[starts], nodes[ends]
 
     def between(self, part: int, count: int) -> tuple[Array, Array, Array]:
@@ -58,6 +81,70 @@ class JoinedRuns(Record):
         inputs = [record.between(part, count) for record in self.parts]
         a, b, c = (np.concatenate(each) for each in zip(*inputs, strict=True))
         return a, b, c
+
+
+@dataclass(frozen=True, eq=False)
+class Linearised:
+    """Normal equations of the states' steps and of chosen coefficients, for joined runs.
+
+    Attributes
+    ----------
+    runs : JoinedRuns
+    diagonal, lower : ndarray of shape (N, V, V), (I, V, V)
+        The states' normal matrices.
+    right : ndarray of shape (N, V, k + 1)
+        What couples states and coefficients, and the states' own right-hand side.
+    rows : ndarray of shape (I, V, k + 1)
+        Derivatives of the links by the coefficients, and how far they are open, in units of q.
+    """
+
+    runs: JoinedRuns
+    diagonal: Array
+    lower: Array
+    right: Array
+    rows: Array
+
+    @classmethod
+    def of(
+        cls, runs: JoinedRuns, nodes: Array, link: Array, reached: Array, a: Array, b: Array
+    ) -> Linearised:
+        """Assemble from the flow and its derivatives by states and coefficients."""
+        from .joint_kernels import assemble
+
+        n, n_states = nodes.shape
+        wide = b.shape[2] + 1
+        diagonal, lower = np.empty((n, n_states, n_states)), np.empty(a.shape)
+        right, rows = np.empty((n, n_states, wide)), np.empty((len(b), n_states, wide))
+        assemble(
+            runs.bounds,
+            nodes,
+            runs.x,
+            runs.precision,
+            link,
+            np.ascontiguousarray(reached),
+            np.ascontiguousarray(a),
+            np.ascontiguousarray(b),
+            diagonal,
+            lower,
+            right,
+            rows,
+        )
+        if not (np.isfinite(rows).all() and np.isfinite(lower).all()):
+            raise FloatingPointError("the flow of the candidate equations is not finite")
+        return cls(runs, diagonal, lower, right, rows)
+
+    def eliminated(self) -> EliminatedStates:
+        """Factorise the states' matrices; `FloatingPointError` where they are singular."""
+        return EliminatedStates.of(self.runs.bounds, self.diagonal, self.lower)
+
+    def schur(self, solved: Array) -> Array:
+        """Normal matrix and right-hand side of the coefficients, one beside the other, (k, k + 1).
+
+        `solved` are the states' answers to `right`.
+        """
+        wide = self.right.shape[2]
+        border, links = self.right.reshape(-1, wide), self.rows.reshape(-1, wide)
+        return np.asarray((links.T @ links - border.T @ solved.reshape(-1, wide))[:-1])
 
 
 @dataclass(frozen=True, eq=False)

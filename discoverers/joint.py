@@ -13,16 +13,17 @@ subsets compare as in any regression.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .constraints import Rules
 from .flow import Flow, Record
-from .joined_runs import EliminatedStates, JoinedRuns
+from .joined_runs import JoinedRuns, Linearised
 from .libraries import BoundLibrary
 from .sparse import NormalEquations
 from .sparse.bounded import bounded_step
@@ -71,14 +72,16 @@ class JointFit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Linearised:
+class _Reduced:
     """The Schur complement on some coefficients, and what is needed to step back to states."""
 
     schur: Array  # (k, k)
     gradient: Array  # (k,)
-    response: list[Array]  # per run (n, V, k): d states / d coefficients
-    shift: list[Array]  # per run (n, V): states' own step
-    eliminated: EliminatedStates  # the states' normal matrices
+    solved: Array  # (N, V, k + 1): minus d states / d coefficients, and the states' own step
+
+    def moved(self, nodes: Array, step: Array) -> Array:
+        """Nodes of all runs after a step of the coefficients."""
+        return np.asarray(nodes + self.solved @ np.append(-step, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +140,33 @@ class JointProblem:
         return Flow(self.library, self.kept, self.rules)
 
     @cached_property
-    def _joined(self) -> JoinedRuns:
-        return JoinedRuns.of(self.records)
+    def _groups(self) -> list[JoinedRuns]:
+        return JoinedRuns.grouped(self.records)
 
-    def _gaps(self, coef: Array, nodes: Array, substeps: int | None = None) -> Array:
-        """How far the flow from the start of every interval of all runs is from its end."""
-        starts, ends = self._joined.intervals(nodes)
-        reached = self._flow.ends(
-            coef, np.concatenate([starts, nodes[-1:]]), self._joined, substeps or self.substeps
-        )
-        return np.asarray(ends - reached)
+    def _changed(self, **changes: Any) -> JointProblem:
+        """The problem with something else in it; what it has worked out and still holds is kept."""
+        changed = replace(self, **changes)
+        kept = {"_flow", *(() if "records" in changes else ("_groups",))}
+        changed.__dict__.update({one: self.__dict__[one] for one in kept & self.__dict__.keys()})
+        return changed
+
+    def _by_group(self, nodes: Array) -> Iterator[tuple[JoinedRuns, Array]]:
+        """Groups of runs with their share of the nodes of all."""
+        first = 0
+        for runs in self._groups:
+            yield runs, nodes[first : first + len(runs.x)]
+            first += len(runs.x)
+
+    def _gaps(self, coef: Array, nodes: Array, substeps: int | None = None) -> list[Array]:
+        """How far the flow from the start of every interval is from its end, by group of runs."""
+        gaps = []
+        for runs, own in self._by_group(nodes):
+            starts, ends = runs.intervals(own)
+            reached = self._flow.ends(
+                coef, np.concatenate([starts, own[-1:]]), runs, substeps or self.substeps
+            )
+            gaps.append(ends - reached)
+        return gaps
 
     def flow(self, coef: Array, y: Array, record: Record, substeps: int | None = None) -> Array:
         """Integrate every node over its interval: (n - 1, V)."""
@@ -164,25 +184,27 @@ class JointProblem:
         for count in choices[:-1]:
             nodes = np.concatenate(states)
             with np.errstate(all="ignore"):
-                change = self._gaps(coef, nodes, count) - self._gaps(coef, nodes, 2 * count)
-                squared = (change**2).sum(axis=0)
+                pairs = zip(
+                    self._gaps(coef, nodes, count), self._gaps(coef, nodes, 2 * count), strict=True
+                )
+                squared = sum(((one - other) ** 2).sum(axis=0) for one, other in pairs)
             if (squared / self.n_nodes < (SUBSTEP_SHARE * tight) ** 2).all():
-                return replace(self, substeps=count)
-        return replace(self, substeps=choices[-1])
+                return self._changed(substeps=count)
+        return self._changed(substeps=choices[-1])
 
     # --- noise
 
     def _residuals(self, fit: JointFit) -> tuple[Array, Array, Array]:
         """Per state: weighted and plain sums of squared residuals, and degrees of freedom left."""
-        local = self.linearise(
-            fit.coef, fit.states, fit.level * self.link_std, np.empty(0, dtype=np.intp)
-        )
-        precision = self._joined.precision
-        measured = precision > 0
-        squared = (self._joined.x - np.concatenate(fit.states)) ** 2
-        weighted = (precision * squared).sum(axis=0)
-        plain = np.where(measured, squared, 0.0).sum(axis=0)
-        count = (measured - precision * local.eliminated.variances()).sum(axis=0)
+        link = fit.level * self.link_std
+        weighted, plain, count = np.zeros((3, len(fit.coef)))
+        for local, nodes in self._local(fit.coef, fit.states, link, np.empty(0, dtype=np.intp)):
+            runs = local.runs
+            measured = runs.precision > 0
+            squared = (runs.x - nodes) ** 2
+            weighted += (runs.precision * squared).sum(axis=0)
+            plain += np.where(measured, squared, 0.0).sum(axis=0)
+            count += (measured - runs.precision * local.eliminated().variances()).sum(axis=0)
         equations = self.parameters(fit.coef) // fit.coef.shape[1]
         freedom = count - np.bincount(equations, minlength=len(fit.coef))
         return weighted, plain, np.maximum(freedom, 1.0)
@@ -196,7 +218,8 @@ class JointProblem:
         """J per degree of freedom, by state; links of unmeasured states count for all others."""
         weighted, _, freedom = self._residuals(fit)
         link = fit.level * self.link_std
-        weighted += ((self._gaps(fit.coef, np.concatenate(fit.states)) / link) ** 2).sum(axis=0)
+        for gaps in self._gaps(fit.coef, np.concatenate(fit.states)):
+            weighted += ((gaps / link) ** 2).sum(axis=0)
         measured = self._measured
         shared = weighted[~measured].sum() / max(int(measured.sum()), 1)
         return np.where(measured, weighted + shared, 0.0) / freedom
@@ -217,63 +240,50 @@ class JointProblem:
         records = tuple(
             replace(record, precision=record.precision / ratio) for record in self.records
         )
-        return replace(self, records=records, link_std=self.link_std * np.sqrt(ratio))
+        return self._changed(records=records, link_std=self.link_std * np.sqrt(ratio))
 
     # --- objective
 
     def costs(self, coef: Array, states: Sequence[Array], link: Array) -> Array:
         """J by state, shape (V,); infinite where the flow is not finite."""
-        joined, nodes = self._joined, np.concatenate(states)
+        return self._costs(coef, np.concatenate(states), link)
+
+    def _costs(self, coef: Array, nodes: Array, link: Array) -> Array:
+        total = np.zeros(len(coef))
         with np.errstate(all="ignore"):
-            total = (joined.precision * (joined.x - nodes) ** 2).sum(axis=0)
-            total += ((self._gaps(coef, nodes) / link) ** 2).sum(axis=0)
+            for runs, own in self._by_group(nodes):
+                total += (runs.precision * (runs.x - own) ** 2).sum(axis=0)
+            for gaps in self._gaps(coef, nodes):
+                total += ((gaps / link) ** 2).sum(axis=0)
         return total if np.isfinite(total).all() else np.full(len(coef), np.inf)
+
+    def _local(
+        self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
+    ) -> Iterator[tuple[Linearised, Array]]:
+        """J linearised, and the nodes, by group of runs: never all of it at once."""
+        for runs, own in self._by_group(np.concatenate(states)):
+            starts, _ = runs.intervals(own)
+            with np.errstate(all="ignore"):
+                reached, a, b = self._flow.sensitive_ends(
+                    coef, np.concatenate([starts, own[-1:]]), runs, columns, self.substeps
+                )
+            yield Linearised.of(runs, own, link, reached, a, b), own
 
     def linearise(
         self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
-    ) -> _Linearised:
+    ) -> _Reduced:
         """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
         k = len(columns)
-        tight = 1.0 / link**2
-        joined, y = self._joined, np.concatenate(states)
-        starts, ends = joined.intervals(y)
-        with np.errstate(all="ignore"):
-            reached, a, b = self._flow.sensitive_ends(
-                coef, np.concatenate([starts, y[-1:]]), joined, columns, self.substeps
-            )
-        if not (np.isfinite(reached).all() and np.isfinite(a).all() and np.isfinite(b).all()):
-            raise FloatingPointError("the flow of the candidate equations is not finite")
-        gap = ends - reached
-        from_start, to_end = joined.intervals(np.arange(len(y)))
-        weighted_a, weighted_b = tight[:, None] * a, tight[:, None] * b
-        transposed = np.swapaxes(a, 1, 2)
-        diagonal = np.zeros((*y.shape, y.shape[1]))
-        own = np.arange(y.shape[1])
-        diagonal[:, own, own] = joined.precision
-        diagonal[to_end[:, None], own, own] += tight
-        squared = transposed @ weighted_a
-        diagonal[from_start] += 0.5 * (squared + np.swapaxes(squared, 1, 2))
-        right = np.zeros((*y.shape, k + 1))
-        right[to_end, :, :k] -= weighted_b
-        right[from_start, :, :k] += transposed @ weighted_b
-        right[..., k] = joined.precision * (joined.x - y)
-        right[to_end, :, k] -= tight * gap
-        right[from_start, :, k] += np.einsum("nij,ni->nj", weighted_a, gap)
-        eliminated = EliminatedStates.of(joined.bounds, diagonal, -weighted_a)
-        solved = eliminated.solve(right)
-        border = right[..., :k].reshape(y.size, k)
-        flat = solved.reshape(y.size, k + 1)
-        by_coef, heavy = b.reshape(gap.size, k), weighted_b.reshape(gap.size, k)
-        schur = by_coef.T @ heavy - border.T @ flat[:, :k]
-        gradient = heavy.T @ gap.ravel() - border.T @ flat[:, k]
-        cuts = joined.bounds[1:-1]
-        return _Linearised(
-            0.5 * (schur + schur.T),
-            gradient,
-            np.split(-solved[..., :k], cuts),
-            np.split(solved[..., k], cuts),
-            eliminated,
-        )
+        both = np.zeros((k, k + 1))
+        solved = np.empty((self.n_nodes, len(coef), k + 1))
+        first = 0
+        for local, nodes in self._local(coef, states, link, columns):
+            part = local.eliminated().solve(local.right)
+            both += local.schur(part)
+            solved[first : first + len(nodes)] = part
+            first += len(nodes)
+        schur = both[:, :k]
+        return _Reduced(0.5 * (schur + schur.T), both[:, k], solved)
 
     # --- fit
 
@@ -299,6 +309,7 @@ class JointProblem:
     def _minimise(self, start: JointFit, level: float) -> JointFit:
         link = level * self.link_std
         coef, states = start.coef, start.states
+        cuts = np.cumsum([len(record.x) for record in self.records])[:-1]
         columns = self.parameters(coef)
         costs = self.costs(coef, states, link)
         bounds = self._bounds(columns)
@@ -308,7 +319,7 @@ class JointProblem:
                 local = self.linearise(coef, states, link, columns)
             except FloatingPointError:
                 return JointFit(coef, states, np.full(len(coef), np.inf), level, False)
-            scale = np.diagonal(local.schur)
+            scale, nodes = np.diagonal(local.schur), np.concatenate(states)
             while True:
                 step = _solve_damped(local.schur, scale, local.gradient, damping)
                 if bounds is not None:
@@ -320,18 +331,15 @@ class JointProblem:
                 trial_coef.flat[columns] += step
                 if self.rules is not None:
                     trial_coef = self.rules.complete(trial_coef)
-                trial = tuple(
-                    y + shift + response @ step
-                    for y, shift, response in zip(states, local.shift, local.response, strict=True)
-                )
-                trial_costs = self.costs(trial_coef, trial, link)
+                trial = local.moved(nodes, step)
+                trial_costs = self._costs(trial_coef, trial, link)
                 if trial_costs.sum() <= costs.sum() or damping > 1e4:
                     break
                 damping = max(10.0 * damping, 1e-3)
             if trial_costs.sum() > costs.sum():
                 break
             gain = float(costs.sum() - trial_costs.sum())
-            coef, states, costs = trial_coef, trial, trial_costs
+            coef, states, costs = trial_coef, tuple(np.split(trial, cuts)), trial_costs
             damping = 0.1 * damping if damping > 1e-6 else 0.0
             if gain < TOLERANCE + 1e-6 * costs.sum():
                 converged = True
@@ -375,14 +383,14 @@ class JointProblem:
     def evidence(self, fit: JointFit) -> float:
         """-2 log evidence of the fit's link level, see `likeliest_level`; infinite if none."""
         link = fit.level * self.link_std
+        total = 0.0
         try:
-            local = self.linearise(fit.coef, fit.states, link, np.empty(0, dtype=np.intp))
+            for local, _ in self._local(fit.coef, fit.states, link, np.empty(0, dtype=np.intp)):
+                total += local.eliminated().log_determinant()
         except FloatingPointError:
             return np.inf
         links = sum(len(record.steps) for record in self.records)
-        return (
-            fit.cost + local.eliminated.log_determinant() + 2.0 * links * float(np.log(link).sum())
-        )
+        return fit.cost + total + 2.0 * links * float(np.log(link).sum())
 
     def normal_equations(self, fit: JointFit, columns: NDArray[np.intp]) -> NormalEquations:
         """J as a quadratic in chosen coefficients (flattened (V, K)), states eliminated.

@@ -200,17 +200,23 @@ def test_flow_is_the_solution_of_the_equations_and_of_fourth_order_in_the_subste
     np.testing.assert_allclose(np.log2(errors[:-1] / errors[1:]), 4.0, atol=0.35)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     n_states=st.integers(1, 3),
     n_inputs=st.integers(0, 2),
     substeps=st.sampled_from([1, 2, 5]),
+    compiled=st.booleans(),
     data=st.data(),
 )
-def test_sensitivities_are_the_derivatives_of_the_flow(seed, n_states, n_inputs, substeps, data):
+def test_sensitivities_are_the_derivatives_of_the_flow(
+    seed, n_states, n_inputs, substeps, compiled, data
+):
     problem, coef, (y,), plain = random_problem(seed, n_states, (4,), n_inputs, substeps)
     record = problem.records[0]
+    assert problem._flow._program is not None
+    if not compiled:  # the way of terms that are no monomials
+        problem._flow.__dict__["_program"] = None
     columns = np.array(
         data.draw(st.lists(st.integers(0, coef.size - 1), unique=True, max_size=6)), dtype=np.intp
     )
@@ -231,6 +237,30 @@ def test_sensitivities_are_the_derivatives_of_the_flow(seed, n_states, n_inputs,
             moved.flat[column] += 1e-30j
             slope = plain.step(moved, y[i], record, i, substeps).imag / 1e-30
             np.testing.assert_allclose(by_coef[i, :, j], slope, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [63, 64, 65, 700])
+def test_packs_of_intervals_leave_none_out(n):
+    problem, coef, (y,), _ = random_problem(n, 3, (n + 1,), 1, 2)
+    columns, record = np.arange(coef.size), problem.records[0]
+    compiled = problem._flow.sensitive_ends(coef, y, record, columns, 2)
+    ends = problem.flow(coef, y, record)
+    problem._flow.__dict__["_program"] = None
+    plain = problem._flow.sensitive_ends(coef, y, record, columns, 2)
+    for one, other in zip((*compiled, ends), (*plain, plain[0]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+def test_a_term_that_overflows_outside_of_the_equations_spoils_nothing():
+    problem, coef, (y,), _ = random_problem(0, 1, (3,))
+    problem = replace(problem, library=library_of(1, degree=3), kept=np.arange(4))
+    coef, y = np.array([[0.0, 0.5, 0.0, 0.0]]), np.full((3, 1), 1e150)
+    end, by_state, by_coef = problem._flow.sensitive_ends(
+        coef, y, problem.records[0], np.arange(4), 1
+    )
+    np.testing.assert_allclose(end, np.exp(0.5 * problem.records[0].steps)[:, None] * 1e150, 1e-6)
+    assert np.isfinite(by_state).all()
+    np.testing.assert_array_equal(by_coef[..., 3], 0.0)
 
 
 def test_enough_substeps_are_taken_and_no_more():
@@ -309,14 +339,16 @@ def test_linearised_is_the_dense_normal_matrix_with_the_states_eliminated(
     np.testing.assert_allclose(
         local.gradient, gradient, rtol=1e-7, atol=1e-8 * max(np.abs(gradient).max(initial=0), 1.0)
     )
-    np.testing.assert_allclose(np.concatenate([s.ravel() for s in local.shift]), shift, atol=1e-7)
+    nodes = np.concatenate(states)
     np.testing.assert_allclose(
-        np.concatenate(
-            [part.reshape(len(part) * n_states, len(columns)) for part in local.response]
-        ),
-        response,
-        atol=1e-7 * max(np.abs(response).max(initial=0.0), 1.0),
+        local.moved(nodes, np.zeros(len(columns))).ravel(), nodes.ravel() + shift, atol=1e-7
     )
+    for j, step in enumerate(np.eye(len(columns))):
+        np.testing.assert_allclose(
+            local.moved(nodes, step).ravel(),
+            nodes.ravel() + shift + response[:, j],
+            atol=1e-7 * max(np.abs(response).max(initial=0.0), 1.0),
+        )
     assert (local.schur == local.schur.T).all()
 
 

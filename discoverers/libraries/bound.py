@@ -96,6 +96,11 @@ class BoundLibrary:
         return tuple(map(sympy.Symbol, self.state_names + self.input_names))
 
     @cached_property
+    def exponents(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Exponents of states and inputs in each term, None for what is no monomial."""
+        return tuple(exponents(term.expr, self.variables) for term in self.terms)
+
+    @cached_property
     def _values(self) -> _Evaluation:
         return _Evaluation(self.variables, [term.expr for term in self.terms], self.functions)
 
