@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, product
 from math import comb
 
 import numpy as np
@@ -132,9 +132,8 @@ def templates_for(
     carriers = [one for one in monomials if 1 <= _degree(one.expr) <= reach]
     mixed = [_rarer(carrier, atom) for carrier, atom in product(carriers, [*atoms, *given])]
     waves = [atom for atom in atoms if not atom.has_parameter and _is_wave(atom.expr)]
-    waves = [a.times(b) for a, b in combinations_with_replacement(waves, 2)]
     known: dict[sympy.Expr, Template] = {}
-    for template in (*monomials, *atoms, *given, *mixed, *waves):
+    for template in (*monomials, *atoms, *given, *mixed, *_wave_products(waves)):
         held = known.get(template.expr)
         if held is None or template.competitors < held.competitors:
             known[template.expr] = template
@@ -158,6 +157,16 @@ def _rarer(carrier: Template, atom: Template) -> Template:
     wave = int(atom.has_parameter and _is_wave(atom.expr))
     high = int(bool(_degree(carrier.expr) > 1))
     return replace(term, factors=term.factors + high + wave)
+
+
+def _wave_products(waves: Sequence[Template]) -> Iterator[Template]:
+    """Products of waves, each law written in one way: sin x cos x is sin 2x, sin^2 x has cos 2x."""
+    for one in waves:
+        (x,) = one.expr.free_symbols
+        yield replace(one, expr=one.expr.subs(x, 2 * x))
+    for a, b in combinations(waves, 2):
+        if a.expr.free_symbols != b.expr.free_symbols:
+            yield a.times(b)
 
 
 def _atom_count(n_states: int) -> float:

@@ -21,6 +21,7 @@ from .atoms import Template, templates_for
 from .judge import Judge
 from .proposals import Proposals, WeakForm
 from .search import Found, count, search
+from .settling import settled
 from .systems import Candidate, System
 
 __all__ = ["Growth", "grow", "worth_growing"]
@@ -141,7 +142,7 @@ def grow(
     found = search(judge, proposals, start, iterations)
     if found is None:
         return None
-    return Growth(found, start, whole and len(pieces) == n_runs, len(proposals.columns))
+    return Growth(settled(found), start, whole and len(pieces) == n_runs, len(proposals.columns))
 
 
 def _variables(bound: BoundLibrary) -> Variables:

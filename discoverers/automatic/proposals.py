@@ -201,6 +201,11 @@ class Proposals:
         return sorted(refined, key=lambda one: one.score)
 
     @cached_property
+    def templates(self) -> dict[sympy.Expr, Template]:
+        """The dictionary by its expressions."""
+        return {one.template.expr: one.template for one in self.columns}
+
+    @cached_property
     def _bases(self) -> list[tuple[int, ...]]:
         """Sets of the constant and the variables themselves."""
         simple = [

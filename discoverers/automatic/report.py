@@ -37,7 +37,10 @@ def report_growth(
     names, coef, coef_std = _table(best, (*states, *inputs))
     noise_std = judge.noise_left(best)
     chi2 = (noise_std / judge.noise_std) ** 2
-    systems = [one.system.equations(states, inputs) for one in found.pool]
+    # What was chosen among near-equals counts as the best.
+    lowest = found.pool[0].score
+    others = [one for one in found.pool if one is not best]
+    systems = [one.system.equations(states, inputs) for one in (best, *others)]
     history = polynomial.history.assign(
         noise_std=noise_std,
         n_terms=[len(law) for law in best.system.laws],
@@ -59,8 +62,8 @@ def report_growth(
         extras={
             **polynomial.extras,
             "chi2_": chi2,
-            "alternatives_": alternatives_frame(systems, [one.score for one in found.pool]),
-            "identifiable_": sum(one.score <= best.score + TIED for one in found.pool) == 1,
+            "alternatives_": alternatives_frame(systems, [lowest, *(one.score for one in others)]),
+            "identifiable_": not any(one.score <= lowest + TIED for one in others),
             "constants_": _constants(best, states),
         },
     )
@@ -109,10 +112,11 @@ def with_alternatives(
     """The polynomial stage's system, which stays, with what came close in the larger library."""
     pool = growth.found.pool
     names = trajectories.state_names, trajectories.input_names
+    lowest = pool[0].score
     others = [one for one in pool if one is not growth.found.best]
     systems = [polynomial.equations, *(one.system.equations(*names) for one in others)]
-    scores = [growth.found.best.score, *(one.score for one in others)]
-    tied = any(one.score <= growth.found.best.score + TIED for one in others)
+    scores = [lowest, *(one.score for one in others)]
+    tied = any(one.score <= lowest + TIED for one in others)
     return replace(
         polynomial,
         extras={

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .judge import Judge, Verdict, best_of
 from .proposals import Proposal, Proposals
-from .systems import System
+from .snapping import snapped
+from .systems import BEYOND_POLYNOMIALS, System
 
 __all__ = ["Found", "count", "search"]
 
@@ -34,7 +35,16 @@ DRIFT = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The best system, what came close, and how many were calibrated."""
+    """The best system, what came close, and how many were calibrated.
+
+    Attributes
+    ----------
+    best : Verdict
+    pool : tuple of Verdict
+        The lowest score first.
+    judge : Judge
+    n_judged : int
+    """
 
     best: Verdict
     pool: tuple[Verdict, ...]
@@ -105,7 +115,20 @@ def search(
             break
     if not np.isfinite(best.score):
         return None
-    return Found(best, tuple(judge.pool(ALTERNATIVES)), judge, n_judged)
+    best, freer = snapped(judge, best, proposals.templates)
+    return Found(best, _pool(judge, best, freer), judge, n_judged)
+
+
+def _pool(judge: Judge, best: Verdict, freer: Sequence[System]) -> tuple[Verdict, ...]:
+    """What comes close, functions beside polynomials by what they cost without being functions."""
+    left_out = {system.structure for system in freer}
+    extra = BEYOND_POLYNOMIALS if best.system.is_polynomial else 0.0
+    return tuple(
+        one
+        for one in judge.pool(ALTERNATIVES + extra)
+        if one.system.structure not in left_out
+        and (one.score <= best.score + ALTERNATIVES or not one.system.is_polynomial)
+    )
 
 
 def _mixed(ranked: list[Proposal]) -> list[Proposal]:

@@ -30,7 +30,7 @@ def record(laws, start, end, n=150, noise=0.0, seed=0):
         (0.4 - 0.6 * x / (0.6 + x), 3.0, 10.0, 0.6),
         (1.0 - 2.0 * sympy.exp(-0.7 * x), 2.5, 10.0, 0.7),
         (0.9 * x - 0.3 * x * sympy.log(x), 1.0, 10.0, None),
-        (1.5 * x**2 / (1.0 + x**2) - 0.55 * x, 0.6, 15.0, 1.0),
+        (1.5 * x**2 / (0.8**2 + x**2) - 0.55 * x, 0.6, 15.0, 0.8),
     ],
     ids=["Michaelis-Menten", "exponential", "Gompertz", "Hill"],
 )
@@ -60,6 +60,17 @@ def test_a_pendulum_swings_by_its_sine_in_spite_of_noise():
     assert model.score(t, X) > 0.99
     ahead = model.predict(np.array([15.0, 16.0]))
     assert np.isfinite(ahead).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_constant_that_is_one_is_written_so():
+    t, X, _ = record([1.5 * x**2 / (1.0 + x**2) - 0.55 * x], [0.6], 15.0, noise=1e-4)
+    model = SMNNDiscoverer("auto").fit(t, X)
+    assert any(one.base == 1 + x**2 for one in model.equations_["x"].atoms(sympy.Pow))
+    assert model.constants_.empty
+    # The same law with its constant free is no alternative.
+    assert (model.alternatives_["score_behind"].iloc[1:] > 0.0).all()
+    assert model.alternatives_["equations"].iloc[0] == model.equations_
 
 
 def test_a_polynomial_law_stays_one():
@@ -119,6 +130,13 @@ def test_terms_are_charged_by_their_complexity():
     values = [charge[expr] for expr in order]
     assert values == sorted(values)
     assert len(set(values)) == 5
+
+
+def test_every_product_of_waves_is_there_in_one_way_only():
+    data = np.random.default_rng(0).uniform(-2.0, 2.0, (50, 2))
+    found = {t.expr for t in templates_for(["x", "y"], data, 2)}
+    assert {sympy.sin(2 * x), sympy.cos(2 * y), sympy.sin(x) * sympy.cos(y)} <= found
+    assert not {sympy.sin(x) * sympy.cos(x), sympy.sin(x) ** 2, sympy.cos(y) ** 2} & found
 
 
 def test_the_shorthand_and_its_errors():

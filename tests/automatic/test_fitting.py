@@ -1,5 +1,7 @@
 """Calibration through the ODE: against closed forms fitted by SciPy, with uneven noise and gaps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy
@@ -64,6 +66,32 @@ def test_a_constant_inside_of_a_term_is_calibrated_too():
     assert fit.constants[0] == pytest.approx(p, rel=3e-3)
     assert fit.errors.shape == (2,)
     assert np.all(fit.errors > 0.0)
+
+
+def test_a_known_coefficient_stays_and_velocities_need_no_data():
+    def swing(t, omega, start, speed):
+        return start * np.cos(omega * t) + speed / omega * np.sin(omega * t)
+
+    t = np.linspace(0.0, 6.0, 80)
+    noise = 0.01
+    data = swing(t, 1.3, 1.0, 0.4) + noise * np.random.default_rng(2).normal(size=80)
+    full = as_trajectories(t, np.column_stack([data, swing(t, 1.3, 1.0, 0.4)]))
+    denoised = denoise(full, np.full(2, noise))
+    blank = replace(full[0], X=np.column_stack([data, np.full(80, np.nan)]))
+    held = Records.make(replace(full, runs=(blank,)), denoised)
+    system = System(((Candidate(Template(y), 1.0, known=True),), (Candidate(Template(x), -1.0),)))
+    fit = calibrate(system, held, np.full(2, noise), (("x", "y"), ()))
+    best, covariance = curve_fit(
+        swing, t, data, [1.2, 1.0, 0.0], sigma=np.full(80, noise), absolute_sigma=True
+    )
+    assert held.n_rows == 80
+    assert fit.theta[0] == 1.0
+    assert -fit.theta[1] == pytest.approx(best[0] ** 2, rel=1e-4)
+    np.testing.assert_allclose(fit.x0[0], best[1:], rtol=1e-3)
+    # The error of a square.
+    assert fit.errors == pytest.approx([2.0 * best[0] * np.sqrt(covariance[0, 0])], rel=1e-2)
+    assert system.charge(80) == law(Candidate(Template(x))).charge(80) + 2.0 * np.log(2.0)
+    assert (system.n_terms, system.searched) == (1, (1,))
 
 
 def test_runs_share_the_law_but_not_their_starts():

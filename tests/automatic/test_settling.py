@@ -1,0 +1,103 @@
+"""Near-equals are settled by simulation, constants by simple numbers, classes by a charge."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sympy
+from scipy.integrate import solve_ivp
+
+from discoverers.automatic.atoms import PARAMETER, Template
+from discoverers.automatic.judge import Judge, Verdict
+from discoverers.automatic.search import Found
+from discoverers.automatic.settling import settled
+from discoverers.automatic.snapping import snapped
+from discoverers.automatic.systems import BEYOND_POLYNOMIALS, Candidate, System
+from discoverers.denoising import denoise
+from discoverers.trajectories import as_trajectories
+
+x = sympy.Symbol("x")
+HALF_SATURATION = Template(x / (PARAMETER + x), (1.0,), 0.01, 20.0, 30.0, 1)
+
+
+def judge_of(rate, start, end, n=80):
+    t = np.linspace(0.0, end, n)
+    path = solve_ivp(lambda s, q: [rate(q[0])], (0.0, end), [start], t_eval=t, rtol=1e-10).y[0]
+    noisy = path + 1e-3 * np.random.default_rng(0).normal(size=n)
+    trajectories = as_trajectories(t, noisy)
+    trajectories = replace(trajectories, state_names=("x",))
+    return Judge.build(trajectories, denoise(trajectories, np.array([1e-3])))
+
+
+def law(*terms):
+    return System((tuple(terms),))
+
+
+LINEAR = law(Candidate(Template(x), -1.0))
+NEARLY = law(Candidate(Template(x), -1.02), Candidate(Template(x**3), 0.01))
+GROWING = law(Candidate(Template(x), 1.0))
+SINE = law(Candidate(Template(sympy.sin(x), factors=1), -1.01))
+
+
+def found_of(judge, *scored):
+    fit = judge(LINEAR).fit
+    pool = tuple(Verdict(system, fit, score) for system, score in scored)
+    return Found(pool[0], pool, judge, len(pool))
+
+
+@pytest.mark.parametrize(
+    ("scored", "chosen"),
+    [
+        ([(GROWING, 0.0), (LINEAR, 0.5), (NEARLY, 0.6)], LINEAR),
+        ([(GROWING, 0.0), (LINEAR, 5.0), (NEARLY, 5.5)], GROWING),
+        ([(GROWING, 0.0), (LINEAR, 0.5)], GROWING),
+        ([(GROWING, 0.0), (LINEAR, 0.5), (SINE, 0.6)], GROWING),
+        ([(LINEAR, 0.0), (NEARLY, 0.5), (GROWING, 0.5)], LINEAR),
+    ],
+    ids=[
+        "two agree",
+        "far ahead",
+        "of two the better",
+        "not for another class",
+        "the first agrees",
+    ],
+)
+def test_the_law_that_most_agree_with_is_taken(scored, chosen):
+    judge = judge_of(lambda q: -q, 2.0, 4.0)
+    assert settled(found_of(judge, *scored)).best.system is chosen
+
+
+def test_a_constant_is_snapped_only_where_the_data_allow_it():
+    for true, template in [(0.5, x / (sympy.Rational(1, 2) + x)), (0.57, None)]:
+        judge = judge_of(lambda q, k=true: -2.0 * q / (k + q), 3.0, 2.0)
+        free = judge(law(Candidate(HALF_SATURATION, -2.0, true)))
+        best, freer = snapped(judge, free, {})
+        if template is None:
+            assert best is free
+            assert freer == []
+        else:
+            assert [one.template.expr for one in best.system.laws[0]] == [template]
+            assert freer == [free.system]
+            assert best.system.parameters.size == 0
+            # What a constant costs is won, but for what the deviance rises by.
+            gained = free.score - best.score
+            assert 0.0 < gained <= np.log(80) + 0.1
+
+
+def test_a_snapped_term_of_the_dictionary_is_charged_as_that():
+    judge = judge_of(lambda q: -(q**2), 1.0, 5.0)
+    power = Template(x**PARAMETER, (1.7,), 0.2, 4.0, 33.0, 1)
+    free = judge(law(Candidate(power, -1.0, 1.98)))
+    square = Template(x**2, competitors=5.0)
+    best, _ = snapped(judge, free, {x**2: square})
+    assert best.system.laws[0][0].template is square
+    assert best.system.is_polynomial
+
+
+def test_leaving_the_polynomials_is_paid_once():
+    sine = Candidate(Template(sympy.sin(x), factors=1), 1.0)
+    cosine = Candidate(Template(sympy.cos(x), factors=1), 1.0)
+    alone, both = law(sine).charge(100), law(sine, cosine).charge(100)
+    assert alone - sine.template.charge(100, 1) == pytest.approx(BEYOND_POLYNOMIALS)
+    assert both - alone == pytest.approx(cosine.template.charge(100, 1))
+    assert LINEAR.charge(100) == pytest.approx(Template(x).charge(100, 1))
