@@ -173,7 +173,7 @@ def test_terms_that_cancel_cost_and_small_ones_show():
 
 
 def test_sign_is_integrated_as_a_thin_layer_and_written_as_sign():
-    dictionary = make_dictionary(CHAIN, Options()).softened([np.array([[2.0, 10.0]])])
+    dictionary = make_dictionary(CHAIN, Options()).softened([np.array([[2.0, 10.0]])], 1e-3)
     v = sympy.Symbol("v")
     place = dictionary.terms.index(sympy.sign(v))
     assert dictionary.switching[place]

@@ -40,7 +40,9 @@ def law(dictionary: Dictionary, names: tuple[str, ...], speeds: np.ndarray) -> C
 
 def test_rows_in_the_layer_and_beside_a_change_of_sign_are_left_out():
     task = task_of(SPEEDS)
-    dictionary = make_dictionary(CHAIN, Options()).softened([np.column_stack([SPEEDS, SPEEDS])])
+    dictionary = make_dictionary(CHAIN, Options()).softened(
+        [np.column_stack([SPEEDS, SPEEDS])], 1e-3
+    )
     before = task.records[0].y.copy()
     cleared = clear_of_switches(task, dictionary, law(dictionary, ("x", "sign(v)"), SPEEDS))
     # The sign changes between rows 2 and 3; row 7 is within a thousandth of the speeds' size.
@@ -58,7 +60,9 @@ def test_rows_in_the_layer_and_beside_a_change_of_sign_are_left_out():
 )
 def test_nothing_is_left_out_where_nothing_jumps_or_nothing_would_be_left(names, speeds):
     task = task_of(speeds)
-    dictionary = make_dictionary(CHAIN, Options()).softened([np.column_stack([speeds, speeds])])
+    dictionary = make_dictionary(CHAIN, Options()).softened(
+        [np.column_stack([speeds, speeds])], 1e-3
+    )
     assert clear_of_switches(task, dictionary, law(dictionary, names, speeds)) is task
 
 

@@ -8,19 +8,20 @@ score are calibrated with their knots as unknowns of the ODE.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from discoverers.shooting import Calibration, Column, StateSpaceModel, calibrate
+from discoverers.shooting import Calibration, Column, StateSpaceModel, calibrate, tangent
 from discoverers.sparse import NormalEquations, search_subsets
 
 from .dictionary import CORNER_WEIGHT, Corner, Dictionary
-from .judging import Charges, Judge
+from .judging import Candidate, Charges, Judge, contributions, shares
 from .model import ChainTask
+from .subsets import score_subsets
 
 if TYPE_CHECKING:
     from .extraction import Extraction
@@ -37,10 +38,40 @@ MARGIN = 6.0
 
 TRIED = 3
 ITERATIONS = 15
+SUBSTEPS = 4
+"""Steps a sample, at least: steps across a corner are of low order, and terms make up for it."""
+
+ROUNDS = 6
+NEIGHBOURS = 4
+"""Laws that are calibrated around one with corners, beside those with a corner less."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bent:
+    """A law with corners, calibrated with its knots.
+
+    Attributes
+    ----------
+    plain : tuple of int
+        Columns of the dictionary.
+    corners : tuple of Corner
+    law : Candidate
+        Its support counts the corners after the dictionary's columns.
+    score : float
+    """
+
+    plain: tuple[int, ...]
+    corners: tuple[Corner, ...]
+    law: Candidate
+    score: float
 
 
 def bend(work: Extraction) -> None:
-    """Try corners with free knots, where they promise a better law, and search among them."""
+    """Try corners with free knots, where they promise a better law, and search among them.
+
+    Knots stay free while terms are sought beside them: with a knot that is a little off, terms that
+    make up for it pay, and would stay.
+    """
     task, ranked = work.task, work.ranked
     library = task.options.library
     if not ranked or task.options.parity or not (isinstance(library, str) and library == "auto"):
@@ -58,23 +89,132 @@ def bend(work: Extraction) -> None:
     promising = price_corners(
         around, work.dictionary, work.judge.charges, places, best.support, work.max_terms
     )
-    for support, corners in promising:
+    found = []
+    for plain, corners in promising:
         near = [K + _nearest(places, corner) for corner in corners]
-        fit, moved = knotted(
-            task, [work.dictionary.columns[k] for k in support], corners,
-            around.solve([*support, *near]), best.x0, task.free_x0, work.noise_std,
-            work.substeps_of(support), ITERATIONS,
-        )  # fmt: skip
-        if np.isfinite(fit.cost):
+        found.append(_calibrated(work, plain, corners, around.solve([*plain, *near]), best.x0))
+    bent = [one for one in found if one is not None]
+    if not bent:
+        return
+    # Of laws that hold a negligible term none has a score yet: the closest one leads on.
+    closest = min(bent, key=lambda one: (one.score, one.law.cost))
+    bent.append(_relinearised(work, closest))
+    different: dict[object, Bent] = {}
+    for one in sorted(bent, key=lambda one: one.score):
+        kinds = tuple((corner.law, corner.variable) for corner in one.corners)
+        different.setdefault((one.plain, kinds), one)
+    limit = work.judge.score(best)
+    for one in different.values():
+        if one.score < limit:
             first = len(work.dictionary)
-            work.dictionary = work.dictionary.with_corners(moved)
+            support = (*one.plain, *range(first, first + len(one.corners)))
+            work.dictionary = work.dictionary.with_corners(one.corners)
             work.judge = Judge.of(task, work.dictionary)
-            every = (*support, *range(first, first + len(moved)))
-            work.try_support(
-                every, fit.theta[len(fit.theta) - len(every) :], fit.x0[:, : best.x0.shape[1]]
-            )
-    if work.dictionary.corners:
-        work.search()
+            work.pool[support] = replace(one.law, support=support)
+
+
+def _calibrated(
+    work: Extraction, plain: Sequence[int], corners: Sequence[Corner], coef: Array, x0: Array
+) -> Bent | None:
+    """A law with its knots, or None if it blew up."""
+    task, dictionary = work.task, work.dictionary
+    fit, moved = knotted(
+        task, [dictionary.columns[k] for k in plain], corners, coef, x0, task.free_x0,
+        work.noise_std, _substeps(work, plain), ITERATIONS,
+    )  # fmt: skip
+    if not np.isfinite(fit.cost):
+        return None
+    n, k, own = len(dictionary), len(coef), len(dictionary.chain.state_names)
+    dictionary = dictionary.with_corners(moved)
+    support = (*plain, *range(n, n + len(moved)))
+    model = dictionary.chain.model([dictionary.columns[i] for i in support])
+    states = tuple(path.X[:, :own] for path in fit.paths)
+    values = [
+        model.term_values(X, record.u)[:, -k:]
+        for X, record in zip(states, task.records, strict=True)
+    ]
+    theta, laws = fit.theta[-k:], np.array([dictionary.laws[i] for i in support])
+    law = Candidate(
+        support, theta, fit.x0[:, :own], fit.rss, fit.cost, fit.converged,
+        *contributions(values, theta, laws), states,
+    )  # fmt: skip
+    return Bent(tuple(plain), moved, law, Judge.of(task, dictionary).score(law))
+
+
+def _relinearised(work: Extraction, best: Bent) -> Bent:
+    """Go on to what the tangent promises, its knots eliminated, until nothing is better."""
+    K, seen = len(work.dictionary), {best.law.support}
+    for _ in range(ROUNDS):
+        around = _priced(work, best)
+        if around is None:
+            break
+        # A corner may be one too many: its neighbour's knot then takes its place.
+        fewer = [
+            tuple(k for k in best.law.support if k != corner)
+            for corner in best.law.support
+            if corner >= K and len(best.corners) > 1
+        ]
+        tried = []
+        for support in [*_promising(work, best, around, seen), *fewer]:
+            plain = tuple(k for k in support if k < K)
+            corners = tuple(best.corners[k - K] for k in support if k >= K)
+            one = _calibrated(work, plain, corners, around.solve(list(support)), best.law.x0)
+            if one is not None and one.score < best.score:
+                tried.append(one)
+        if not tried:
+            break
+        better = min(tried, key=lambda one: one.score)
+        if len(better.corners) != len(best.corners):
+            seen = {better.law.support}
+        best = better
+    return best
+
+
+def _promising(
+    work: Extraction, best: Bent, around: NormalEquations, seen: set[tuple[int, ...]]
+) -> list[tuple[int, ...]]:
+    """Laws with the same corners of lowest score on the quadratic, without negligible terms."""
+    dictionary = work.dictionary.with_corners(best.corners)
+    judge, laws = Judge.of(work.task, dictionary), np.array(dictionary.laws)
+    required = dictionary.required.copy()
+    required[len(work.dictionary) :] = True
+    scores = score_subsets(around, judge.charges, required, work.max_terms)
+    model = dictionary.chain.model(dictionary.columns)
+    values = [
+        model.term_values(X, record.u)[:, -len(dictionary) :]
+        for X, record in zip(best.law.states, work.task.records, strict=True)
+    ]
+    out: list[tuple[int, ...]] = []
+    for support in sorted(scores, key=scores.__getitem__):
+        if len(out) == NEIGHBOURS:
+            break
+        chosen = list(support)
+        ratios = shares([part[:, chosen] for part in values], around.solve(chosen), laws[chosen])
+        if support not in seen and ratios.min() >= judge.least(support):
+            out.append(support)
+    seen.update(out)
+    return out
+
+
+def _substeps(work: Extraction, plain: Sequence[int]) -> int:
+    return max(work.substeps_of(plain) or 1, SUBSTEPS)
+
+
+def _priced(work: Extraction, bent: Bent) -> NormalEquations | None:
+    """Quadratic over the dictionary's columns, then the law's corners; their knots are free."""
+    task = work.task
+    model, knots = _with_knots(task, work.dictionary.columns, bent.corners)
+    theta = np.zeros(len(work.dictionary) + len(bent.corners))
+    theta[list(bent.law.support)] = bent.law.coef
+    skip = model.n_columns - len(theta)
+    runs = len(task.records)
+    return tangent(
+        model, np.concatenate([np.ones(skip), theta]),
+        np.hstack([bent.law.x0, np.tile(knots, (runs, 1))]), task.records,
+        task.data.observation(model.state_names), work.judge.noise(bent.law.rss, len(theta)),
+        free_x0=np.hstack([task.free_x0, np.ones((runs, len(knots)), dtype=bool)]),
+        substeps=_substeps(work, bent.plain), free_theta=np.arange(model.n_columns) >= skip,
+    )  # fmt: skip
 
 
 def _nearest(places: Sequence[Corner], corner: Corner) -> int:
@@ -208,6 +348,25 @@ def knotted(
         With the knots that it found.
     """
     chain, runs = task.chain, len(task.records)
+    model, at = _with_knots(task, columns, corners)
+    knots = np.tile(at, (runs, 1))
+    skip = model.n_columns - len(coef)
+    fit = calibrate(
+        model, np.concatenate([np.ones(skip), coef]), np.hstack([x0, knots]), task.records,
+        task.data.observation(model.state_names), noise_std,
+        free_x0=np.hstack([free_x0, np.ones_like(knots, dtype=bool)]), max_iterations=iterations,
+        substeps=substeps,
+    )  # fmt: skip
+    at = fit.x0[0, len(chain.state_names) :]
+    moved = (replace(one, knot=float(knot)) for one, knot in zip(corners, at, strict=True))
+    return fit, tuple(moved)
+
+
+def _with_knots(
+    task: ChainTask, columns: Sequence[Column], corners: Sequence[Corner]
+) -> tuple[StateSpaceModel, Array]:
+    """Model of columns and corners whose knots are further, constant states; the knots."""
+    chain = task.chain
     names = [f"knot_{i}" for i in range(len(corners))]
     bent = [
         Column(
@@ -219,14 +378,4 @@ def knotted(
     model = StateSpaceModel(
         (*chain.state_names, *names), chain.input_names, [*chain.kinematics(), *columns, *bent]
     )
-    knots = np.tile([corner.knot for corner in corners], (runs, 1))
-    skip = model.n_columns - len(coef)
-    fit = calibrate(
-        model, np.concatenate([np.ones(skip), coef]), np.hstack([x0, knots]), task.records,
-        task.data.observation(model.state_names), noise_std,
-        free_x0=np.hstack([free_x0, np.ones_like(knots, dtype=bool)]), max_iterations=iterations,
-        substeps=substeps,
-    )  # fmt: skip
-    at = fit.x0[0, len(chain.state_names) :]
-    moved = (replace(one, knot=float(knot)) for one, knot in zip(corners, at, strict=True))
-    return fit, tuple(moved)
+    return model, np.array([corner.knot for corner in corners])

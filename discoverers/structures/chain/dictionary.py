@@ -27,8 +27,13 @@ DEGREE = 3
 CORNER_WEIGHT = 2.2
 """Complexity of ``|q - b|`` with a knot b that is estimated: a function, and a number more."""
 
-LAYER = 1e-3
-"""Width of the layer in which sign is smooth, per size of its argument."""
+WIDE_LAYER = 1e-2
+"""Width, per size of its argument, of the layer in which sign is smooth while terms are sought.
+
+A few steps a sample resolve it, so that the cost is smooth and calibrations reach its bottom."""
+
+THIN_LAYER = 1e-3
+"""The same where laws are judged and calibrated to the end: what sticks must not creep."""
 
 
 @dataclass(frozen=True, order=True)
@@ -104,11 +109,11 @@ class Dictionary:
         """Columns that jump."""
         return np.array([term.has(sympy.sign) for term in self.terms], dtype=bool)
 
-    def softened(self, states: Sequence[Array]) -> Dictionary:
+    def softened(self, states: Sequence[Array], layer: float) -> Dictionary:
         """The same dictionary with layers in proportion to the states' sizes."""
         sizes = np.sqrt((np.concatenate(list(states)) ** 2).mean(axis=0))
         widths = {
-            name: LAYER * float(size) if size > 0.0 else 1.0
+            name: layer * float(size) if size > 0.0 else 1.0
             for name, size in zip(self.chain.state_names, sizes, strict=True)
         }
         return replace(self, widths=widths)

@@ -32,11 +32,12 @@ from discoverers.sparse import NormalEquations
 from .corners import bend
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, Support, contributions
+from .misfit import is_white
 from .model import ChainTask
 from .spline_kan import SplineKAN
 from .start import Start
 from .subsets import score_subsets
-from .switches import clear_of_switches
+from .switches import leave_out_switches, sharpen
 
 __all__ = ["Extraction", "extract"]
 
@@ -53,16 +54,14 @@ LIFTED_GAIN = 0.5
 """Share of the squared residuals that multiple shooting may leave, to be gone on with."""
 
 SWITCH_SUBSTEPS = 8
-FINE_SUBSTEPS = 32
-"""Steps a sample of laws that jump: in the search, and where it is to be exact."""
+"""Steps a sample of laws that jump, while their layers are wide."""
 
 ITERATIONS = 15
 """Of a candidate's calibration."""
 
 LEADERS = 6
 WITHIN = 100.0
-"""Of so many best candidates none is judged before it has settled, if its score is as close to the
-best or it jumps."""
+"""So many best candidates are judged only settled, as far as their scores are as close."""
 
 DOUBTFUL = 3.0
 """Residuals this many times the smoother's noise send the search back to the guessed states."""
@@ -83,6 +82,8 @@ class Extraction:
     settled: set[Support] = field(default_factory=set)
     nodes: tuple[Array, ...] | None = None
     switch_substeps: int = SWITCH_SUBSTEPS
+    whole: ChainTask | None = None
+    """The task before samples next to switches were left out of it."""
 
     @property
     def max_terms(self) -> int:
@@ -98,7 +99,7 @@ class Extraction:
         return [one for _, one in sorted(scored, key=lambda pair: pair[0])]
 
     def try_support(
-        self, support: Support, coef: Array, x0: Array, *, finely: bool = False
+        self, support: Support, coef: Array, x0: Array, *, longer: bool = False
     ) -> Candidate:
         """Calibrate the laws of a support from a start; kept if better than before."""
         dictionary = self.dictionary
@@ -107,11 +108,7 @@ class Extraction:
         skip = model.n_columns - len(columns)
         theta = np.concatenate([np.ones(skip), coef])
         steps = self.substeps_of(support)
-        iterations = ITERATIONS
-        if finely:
-            iterations *= 3
-            if self.dictionary.switching[list(support)].any():
-                steps = max(steps or 1, FINE_SUBSTEPS)
+        iterations = 3 * ITERATIONS if longer else ITERATIONS
         best = self._calibrate(model, theta, x0, None, steps, iterations)
         if self.nodes is None and best.cost > 2.0 * float(self.judge.n_observed.sum()):
             again = self._calibrate(model, theta, x0, FIRST_WINDOW, steps, iterations)
@@ -122,37 +119,25 @@ class Extraction:
             self.pool[support] = found
         return self.pool[support]
 
-    def settle(self) -> None:
-        """Go on with the leaders that did not converge.
-
-        Coarse steps over steep layers make the cost rugged: a calibration gets stuck in it.
-        """
+    @property
+    def leaders(self) -> list[Candidate]:
+        """The best candidates, as far as their scores are close to the best."""
         ranked = self.ranked[:LEADERS]
-        reach = self.judge.score(ranked[0]) + WITHIN if ranked else np.inf
-        for one in ranked:
-            jumps = self.dictionary.switching[list(one.support)].any()
-            if not jumps and self.judge.score(one) > reach:
-                continue
+        return [
+            one for one in ranked if self.judge.score(one) <= self.judge.score(ranked[0]) + WITHIN
+        ]
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the best law jumps."""
+        return any(self.dictionary.switching[list(one.support)].any() for one in self.ranked[:1])
+
+    def settle(self) -> None:
+        """Go on with the leaders that did not converge."""
+        for one in self.leaders:
             if not one.converged and one.support not in self.settled:
                 self.settled.add(one.support)
-                self.try_support(one.support, one.coef, one.x0, finely=True)
-
-    def clear_switches(self) -> None:
-        """Where the best law jumps, judge again without the samples next to its switches."""
-        ranked = self.ranked
-        if not ranked or ranked[0].lifted:
-            return
-        cleared = clear_of_switches(self.task, self.dictionary, ranked[0])
-        if cleared is self.task:
-            return
-        self.switch_substeps, self.settled = FINE_SUBSTEPS, set()
-        self.on(cleared, ranked[:LEADERS])
-        # Terms that those samples bought are worth nothing now: look around the closest law anew,
-        # whether or not it may stay.
-        closest = min(self.pool.values(), key=lambda one: one.cost)
-        if np.isfinite(closest.cost):
-            self.around(closest)
-        self.search()
+                self.try_support(one.support, one.coef, one.x0, longer=True)
 
     def adopt(self, support: Support, model: StateSpaceModel, fit: Calibration) -> None:
         """Keep a law that was calibrated elsewhere, if it got through."""
@@ -213,6 +198,11 @@ class Extraction:
         self.judge, self.pool, self.task = judge, again.pool, whole
         ranked = again.ranked
         return ranked[0] if ranked else candidates[0]
+
+    def restart(self, task: ChainTask, candidates: Sequence[Candidate]) -> None:
+        """Go on with another task, from the best of some candidates."""
+        self.settled.clear()
+        self.on(task, candidates[:LEADERS])
 
     def fallback(self, states: Sequence[Array], rates: Sequence[Array]) -> Candidate:
         """A law by regression on guessed states, for when none follows the runs."""
@@ -296,10 +286,26 @@ class Extraction:
         return reduce(operator.add, parts)
 
     def doubtful(self, kan: SplineKAN) -> bool:
-        """Whether even the best candidate leaves more than the smoother took for noise."""
+        """Whether even the best candidate leaves more than the smoother took for noise.
+
+        Not if it is white: a smoother of coarse samples follows some of the noise.
+        """
         ranked = self.ranked
         most = DOUBTFUL * np.maximum(kan.guess.noise_std, self.task.floor)
-        return not ranked or bool(np.any(ranked[0].rss > most**2 * self.judge.n_observed))
+        if not ranked or np.all(ranked[0].rss <= most**2 * self.judge.n_observed):
+            return not ranked
+        return not self.leaves_white(ranked[0])
+
+    def leaves_white(self, law: Candidate) -> bool:
+        """Whether what a law leaves is not correlated from sample to sample."""
+        model = self.dictionary.chain.model([self.dictionary.columns[k] for k in law.support])
+        theta = np.concatenate([np.ones(model.n_columns - len(law.coef)), law.coef])
+        return all(
+            is_white(
+                record.y - self.observation.values(X, model.rates(X, record.u, theta), record.u)
+            )
+            for X, record in zip(law.states, self.task.records, strict=True)
+        )
 
     def lift(self, guess: Start) -> None:
         """Search with every sample a node: for unstable and chaotic laws, on which starts are lost.
@@ -317,7 +323,14 @@ class Extraction:
             self.pool, self.noise_std, self.nodes = before, noise, None
 
     def search(self) -> None:
-        """Relinearise around the best candidate until it stays the best."""
+        """Relinearise until the best stays the best, jumps judged without their switches."""
+        leave_out_switches(self)
+        self.relinearise()
+        if leave_out_switches(self):
+            self.relinearise()
+
+    def relinearise(self) -> None:
+        """Calibrate what the tangent at the best candidate promises until it stays the best."""
         best: Candidate | None = None
         for _ in self.task.options.iterations("extraction", ROUNDS):
             self.settle()
@@ -380,7 +393,7 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
         work.noise_std = np.maximum(guess.noise_std, task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
-    work.clear_switches()
+    sharpen(work)
     bend(work)
     if work.doubtful(kan):
         work.lift(kan.guess)

@@ -101,7 +101,7 @@ def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> F
         corners = [dictionary.corners[k] for k in bent]
         first, moved = knotted(
             task, straight, corners, chosen.coef, chosen.x0, task.free_x0,
-            judge.noise(chosen.rss, len(chosen.coef)), None, 40,
+            judge.noise(chosen.rss, len(chosen.coef)), _substeps(task, dictionary, chosen), 40,
         )  # fmt: skip
         if np.isfinite(first.cost):
             dictionary = dictionary.moved(dict(zip(bent, moved, strict=True)))
@@ -113,7 +113,7 @@ def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> F
     model = dictionary.chain.model(columns)
     skip = model.n_columns - len(columns)
     theta = np.concatenate([np.ones(skip), chosen.coef])
-    substeps = enough_substeps(model, theta, chosen.x0, task.records, 1e-6, MAX_SUBSTEPS)
+    substeps = _substeps(task, dictionary, chosen)
     free = task.free_x0.copy()
     noise = judge.noise(chosen.rss, len(columns))
 
@@ -159,6 +159,12 @@ def _calibrated(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> F
     return Finished(
         chosen.support, model, written, fit, noise, identifiable, dictionary, std
     )  # fmt: skip
+
+
+def _substeps(task: ChainTask, dictionary: Dictionary, chosen: Candidate) -> int:
+    model = dictionary.chain.model([dictionary.columns[k] for k in chosen.support])
+    theta = np.concatenate([np.ones(model.n_columns - len(chosen.coef)), chosen.coef])
+    return enough_substeps(model, theta, chosen.x0, task.records, 1e-6, MAX_SUBSTEPS)
 
 
 def _noise(task: ChainTask, fit: Calibration, n_parameters: int) -> Array:

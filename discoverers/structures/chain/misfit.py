@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from discoverers.shooting import Calibration, Observation, Record
 
-__all__ = ["not_expressible", "whiteness"]
+__all__ = ["is_white", "not_expressible", "whiteness"]
 
 Array = NDArray[np.float64]
 
@@ -15,6 +15,9 @@ NETWORK_RATIO = 1.15
 """Ratio of the law's residual to the network's from which the library is called short."""
 
 LAGS = 5
+ENOUGH = 50
+"""Of fewer residuals autocorrelations say nothing."""
+
 CORRELATED = 30.0
 """Portmanteau statistic over 5 lags above this is no chance: white noise gets there in 1e-5."""
 
@@ -40,6 +43,21 @@ def whiteness(residuals: Array) -> float:
         return 0.0
     lags = [float(centred[k:] @ centred[:-k]) / energy for k in range(1, LAGS + 1)]
     return len(centred) * float(np.sum(np.square(lags)))
+
+
+def is_white(residuals: Array) -> bool:
+    """Whether residuals (n, C) of a run are as uncorrelated as noise, and enough to tell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from discoverers.structures.chain.misfit import is_white
+    >>> noise = np.random.default_rng(0).normal(size=(400, 1))
+    >>> is_white(noise), is_white(noise[:20]), is_white(noise.cumsum(axis=0))
+    (True, False, False)
+    """
+    enough = (~np.isnan(residuals)).sum(axis=0) >= ENOUGH
+    return bool(enough.all()) and all(whiteness(channel) <= CORRELATED for channel in residuals.T)
 
 
 def not_expressible(

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from discoverers.shooting import LinearObservation, Record
 from discoverers.structures.base import Data, Options, StructuralFit, Structure
 
-from .dictionary import make_dictionary
+from .dictionary import WIDE_LAYER, make_dictionary
 from .extraction import Extraction, extract
 from .finishing import Finished, finish
 from .judging import Candidate
@@ -176,7 +176,7 @@ class ChainStructure(Structure):
             from .network import learn_start
 
             start, options = learn_start(task, start, self.dynamics)
-        dictionary = make_dictionary(chain, options).softened(start.states)
+        dictionary = make_dictionary(chain, options).softened(start.states, WIDE_LAYER)
         kan = fit_spline_kan(task, start)
         learnt = time.perf_counter()
         work = extract(task, dictionary, kan)
@@ -246,4 +246,6 @@ def _decide(work: Extraction, whole: ChainTask, start: Start) -> Candidate:
         return work.fallback(start.states, start.rates)
     if whole.records is work.task.records or len(whole.records[0]) == len(work.task.records[0]):
         return ranked[0]
-    return work.on(whole, ranked[:FINALISTS])
+    best = work.on(whole, ranked[:FINALISTS])
+    cleared = clear_of_switches(whole, work.dictionary, best)
+    return best if cleared is whole else work.on(cleared, work.ranked)

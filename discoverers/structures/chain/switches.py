@@ -8,6 +8,7 @@ shifts them a little seems to be worth. They say nothing of which terms the law 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 
 from discoverers.shooting import Column, Record
 
-from .dictionary import Dictionary
+from .dictionary import THIN_LAYER, Dictionary
 from .judging import Candidate
 from .model import ChainTask
 
-__all__ = ["clear_of_switches"]
+if TYPE_CHECKING:
+    from .extraction import Extraction
+
+__all__ = ["clear_of_switches", "leave_out_switches", "sharpen"]
 
 Array = NDArray[np.float64]
 
@@ -28,6 +32,51 @@ SATURATED = 3.0
 
 MOST = 0.5
 """Share of a channel's samples that may be left out; more would be the law itself."""
+
+THIN_SUBSTEPS = 16
+"""Steps a sample through thin layers."""
+
+
+def leave_out_switches(work: Extraction) -> bool:
+    """Where the best law jumps, go on without the samples next to its switches.
+
+    With them the cost is rugged, and calibrations get stuck in it; without them it is smooth.
+
+    Returns
+    -------
+    bool
+        Whether samples were left out that had not been before.
+    """
+    if work.whole is not None or work.nodes is not None or not work.jumps:
+        return False
+    cleared = clear_of_switches(work.task, work.dictionary, work.ranked[0])
+    if cleared is work.task:
+        return False
+    work.whole = work.task
+    work.restart(cleared, work.ranked)
+    # Terms that those samples bought are worth nothing now: look around the closest law anew,
+    # whether or not it may stay.
+    closest = min(work.pool.values(), key=lambda one: one.cost)
+    if np.isfinite(closest.cost):
+        work.around(closest)
+    return True
+
+
+def sharpen(work: Extraction) -> None:
+    """Thin layers where the best law jumps; if none does after all, all samples again."""
+    if work.nodes is not None:
+        return
+    if work.jumps:
+        work.dictionary = work.dictionary.softened(work.ranked[0].states, THIN_LAYER)
+        work.switch_substeps = THIN_SUBSTEPS
+        whole = work.task if work.whole is None else work.whole
+        task = clear_of_switches(whole, work.dictionary, work.ranked[0])
+    elif work.whole is not None:
+        task, work.whole = work.whole, None
+    else:
+        return
+    work.restart(task, work.leaders)
+    work.relinearise()
 
 
 def clear_of_switches(task: ChainTask, dictionary: Dictionary, law: Candidate) -> ChainTask:
