@@ -18,8 +18,10 @@ from discoverers.shooting import (
 )
 from discoverers.sparse import NormalEquations
 from discoverers.structures import ChainStructure, Channel, Options
-from discoverers.structures.chain.corners import knotted, price_corners
+from discoverers.structures.chain.corners import _calibrated, _relinearised, knotted, price_corners
 from discoverers.structures.chain.dictionary import Corner, make_dictionary
+from discoverers.structures.chain.extraction import Extraction
+from discoverers.structures.chain.judging import Judge
 from discoverers.structures.chain.model import Chain, ChainTask
 from tests.structures.chain_systems import ACCELERATION, REST, data, duffing, force, oscillator
 
@@ -111,6 +113,44 @@ def test_knots_are_calibrated_with_the_honest_error_of_least_squares():
     slope = np.column_stack([(channel(at + d) - channel(at - d)) / 2e-5 for d in 1e-5 * np.eye(7)])
     expected = np.sqrt(np.diagonal(np.linalg.inv(slope.T @ slope))[5:]) * 0.01
     assert_allclose(std, expected, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "knots",
+    [
+        pytest.param((-0.47, 0.52), id="knots that are off"),
+        pytest.param((-0.5, 0.45, 0.55), id="a corner too many"),
+    ],
+)
+def test_terms_that_make_up_for_knots_leave_while_knots_are_free(knots):
+    _, a = oscillator(clearance, T, u=lambda s: 3.0 * force(s))
+    given = data(T, a, 3.0 * force(T), REST, noise=1e-3)
+    task = ChainTask(
+        CHAIN,
+        given,
+        Options(),
+        given.records,
+        np.zeros((1, 2), dtype=bool),
+        False,
+        np.full(1, 4e-3),
+    )
+    dictionary = make_dictionary(CHAIN, Options())
+    names = [str(term) for term in dictionary.terms]
+    work = Extraction(
+        task, dictionary, Judge.of(task, dictionary), given.observation(CHAIN.state_names),
+        np.array([1e-3]), 1,
+    )  # fmt: skip
+    plain = sorted(names.index(name) for name in ("x", "v", "u", "tanh(x)", "x*Abs(x)"))
+    value = {"x": -3.0, "v": -0.1, "u": 1.0}
+    coef = [value.get(names[k], 0.0) for k in plain] + [1.0, *([-1.0 / (len(knots) - 1)] * 2)]
+    corners = [Corner(0, "x", knot) for knot in knots]
+    first = _calibrated(work, plain, corners, np.array(coef[: len(plain) + len(knots)]), REST)
+    best = _relinearised(work, first)
+    assert {names[k] for k in best.plain} == {"x", "v", "u"}
+    assert_allclose([corner.knot for corner in best.corners], [-0.5, 0.5], atol=5e-3)
+    assert best.score < first.score
+    # With the true terms the residual is the noise's.
+    assert np.sqrt(best.law.rss[0] / len(T)) == pytest.approx(1e-3, rel=0.2)
 
 
 def test_a_clearance_is_found_with_its_knots():

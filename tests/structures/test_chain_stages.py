@@ -10,7 +10,8 @@ from discoverers.sparse import NormalEquations
 from discoverers.structures import ChainStructure, Channel, Data, Options
 from discoverers.structures.chain.dictionary import make_dictionary, term_weight
 from discoverers.structures.chain.drift import remove_drift
-from discoverers.structures.chain.judging import contributions
+from discoverers.structures.chain.extraction import Extraction
+from discoverers.structures.chain.judging import Candidate, Judge, contributions
 from discoverers.structures.chain.misfit import whiteness
 from discoverers.structures.chain.model import Chain, enough_substeps
 from discoverers.structures.chain.spline_kan import fit_spline_kan
@@ -207,6 +208,27 @@ def test_whiteness_is_the_sum_of_squared_autocorrelations():
     n = 200
     residuals = (-1.0) ** np.arange(n)
     assert_allclose(whiteness(residuals), n * sum((1 - k / n) ** 2 for k in range(1, 6)))
+
+
+def test_only_residuals_that_are_correlated_make_a_law_doubtful():
+    # The law is x' = v, v' = -x, its states exact; what is left is what was added.
+    t = np.arange(200) * 0.1
+    noise = 0.1 * np.random.default_rng(0).normal(size=t.size)
+    for added, white in ((noise, True), (0.1 * np.sin(t), False)):
+        given = data(t, -np.cos(t) + added, np.zeros_like(t), REST)
+        task = _task(CHAIN, given, Options(), given.records)
+        dictionary = make_dictionary(CHAIN, Options())
+        work = Extraction(
+            task, dictionary, Judge.of(task, dictionary), given.observation(("x", "v")),
+            np.array([0.1]),
+        )  # fmt: skip
+        place = dictionary.terms.index(sympy.Symbol("x"))
+        states = (np.column_stack([np.cos(t), -np.sin(t)]),)
+        law = Candidate(
+            (place,), np.array([-1.0]), np.array([[1.0, 0.0]]), np.array([float(added @ added)]),
+            1.0, True, 1.0, 0.0, states,
+        )  # fmt: skip
+        assert work.leaves_white(law) is white
 
 
 # --- edges

@@ -1,5 +1,7 @@
 """Samples next to the switches of a law that jumps are left out of its judgement."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy
@@ -8,9 +10,10 @@ from discoverers.datasets import nonlinear_oscillator, observe
 from discoverers.skanode import SKANODERegressor
 from discoverers.structures import Options
 from discoverers.structures.chain.dictionary import Dictionary, make_dictionary
-from discoverers.structures.chain.judging import Candidate
+from discoverers.structures.chain.extraction import Extraction
+from discoverers.structures.chain.judging import Candidate, Judge
 from discoverers.structures.chain.model import Chain, ChainTask
-from discoverers.structures.chain.switches import clear_of_switches
+from discoverers.structures.chain.switches import clear_of_switches, leave_out_switches, sharpen
 from tests.structures.chain_systems import REST, data
 
 CHAIN = Chain(2, 1, ("u",))
@@ -64,6 +67,58 @@ def test_nothing_is_left_out_where_nothing_jumps_or_nothing_would_be_left(names,
         [np.column_stack([speeds, speeds])], 1e-3
     )
     assert clear_of_switches(task, dictionary, law(dictionary, names, speeds)) is task
+
+
+def friction_search(terms: tuple[str, ...]) -> Extraction:
+    """A search whose only law so far is that of some terms, on a record with dry friction."""
+    record = observe(nonlinear_oscillator("coulomb"), "acceleration", noise=0.01, seed=0)
+    head = slice(None, 101)
+    given = data(record.t[head], record.y[head, 0], record.u[head, 0], REST)
+    fixed, floor = np.zeros((1, 2), dtype=bool), np.array([2e-3])
+    task = ChainTask(CHAIN, given, Options(), given.records, fixed, False, floor)
+    dictionary = make_dictionary(CHAIN, Options()).softened([record.states[head]], 1e-2)
+    work = Extraction(
+        task, dictionary, Judge.of(task, dictionary), given.observation(CHAIN.state_names),
+        np.array([0.01]), 1,
+    )  # fmt: skip
+    names = [str(term) for term in dictionary.terms]
+    support = tuple(sorted(names.index(name) for name in terms))
+    work.try_support(support, np.zeros(len(support)), REST)
+    return work
+
+
+def test_a_law_that_jumps_is_judged_without_its_switches_and_then_with_thin_layers():
+    work = friction_search(("x", "v", "u", "sign(v)"))
+    whole, wide = work.task, dict(work.dictionary.widths)
+    assert leave_out_switches(work)
+    assert (work.task.n_observed < whole.n_observed).all()
+    assert not leave_out_switches(work)
+    sharpen(work)
+    assert work.dictionary.widths["v"] < 0.2 * wide["v"]
+    best = work.ranked[0]
+    assert {str(work.dictionary.terms[k]) for k in best.support} == {"x", "v", "u", "sign(v)"}
+    np.testing.assert_allclose(sorted(best.coef), [-2.0, -0.3, -0.1, 1.0], atol=0.02)
+
+
+def test_all_samples_have_their_say_where_no_law_jumps_after_all():
+    work = friction_search(("x", "u"))
+    assert not leave_out_switches(work)
+    whole = work.task
+    smooth = work.ranked[0]
+    y = whole.records[0].y.copy()
+    y[::3] = np.nan
+    few = replace(whole, records=(replace(whole.records[0], y=y),))
+    # Without sign(v) among the candidates no law can jump.
+    work.dictionary = make_dictionary(CHAIN, Options(library="poly1"))
+    work.pool.clear()
+    work.whole = whole
+    work.restart(few, [replace(smooth, support=tuple(
+        work.dictionary.terms.index(sympy.Symbol(name)) for name in ("x", "u")
+    ))])  # fmt: skip
+    sharpen(work)
+    assert work.task is whole
+    assert work.whole is None
+    np.testing.assert_array_equal(work.judge.n_observed, whole.n_observed)
 
 
 @pytest.mark.slow
