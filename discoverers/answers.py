@@ -214,20 +214,21 @@ class Answers(Questions):
         Parameters
         ----------
         X : array-like of shape (V,), (n, V), or (n,) if there is one state
-            States; for equations of second order (2 V,) or (n, 2 V): states, then velocities.
+            States; for equations of higher order followed by their derivatives below the order,
+            (N,) or (n, N): x, y, x', y', ...
         u : array-like of shape (m,) or (n, m), default=None
             Inputs; needed if there are any.
 
         Returns
         -------
         ndarray of the shape of X
-            Time derivatives, per unit of time of the equations; of second order accelerations,
+            Right-hand sides, per unit of time of the equations; of second order accelerations,
             (V,) or (n, V).
         """
         check_is_fitted(self)
         n_states, n_inputs = self._n_initial, len(self.input_names_)
         states, names = to_matrix(X, "X")
-        if self.equations_.order == 1:
+        if n_states == len(self.equations_):
             self._check_names(names, self.state_names_, "X")
         shape = shape_of(X, "X")
         if len(shape) == 1 and n_states > 1:
@@ -255,13 +256,13 @@ class Answers(Questions):
             raise ValueError("u was given, but the equations were fitted without inputs.")
         with np.errstate(all="ignore"):
             values = self.equations_.lambdify("numpy")(states, inputs)
-        rows = shape if self.equations_.order == 1 else (*shape[:-1], len(self.equations_))
+        rows = shape if n_states == len(self.equations_) else (*shape[:-1], len(self.equations_))
         return np.asarray(values, dtype=np.float64).reshape(rows)
 
     @property
     def _n_initial(self) -> int:
         """How many numbers an initial state has."""
-        return len(self.state_names_) * self.equations_.order
+        return sum(self.equations_.orders)
 
     @property
     def _interpolation(self) -> Interpolation:
@@ -288,14 +289,18 @@ class Answers(Questions):
         if ((run.t < fitted.t[0]) | (run.t > fitted.t[-1])).any():
             self._require_inputs(run)
         states = predict_known(self.equations_, fitted, run, self._interpolation)
-        return self._observe(run, states, fitted) if observed else states
+        return self._observe(run, states, fitted) if observed else self._states_of(states)
+
+    def _states_of(self, states: Prediction) -> Prediction:
+        """Without derivatives."""
+        return Prediction(states.X[:, : len(self.state_names_)], states.message)
 
     def _observe(
         self, run: RawRun, states: Prediction, fitted: FittedTrajectory | None = None
     ) -> Prediction:
         """What would be measured of predicted states."""
         if self.observation_ is None:
-            return states
+            return self._states_of(states)
         inputs = run.u
         if fitted is not None and not inputs.shape[1]:
             inputs = fitted.inputs(run.t, self._interpolation)
@@ -311,7 +316,8 @@ class Answers(Questions):
         does not observe the states themselves finds them by other means.
         """
         if np.isnan(x0).all():
-            return first_full_row(self.equations_, run, label)
+            columns = getattr(self.observation_, "places", None)
+            return first_full_row(self.equations_, run, label, columns)
         if np.isnan(x0).any():
             raise ValueError(
                 f"x0 contains NaN{label}: a simulation needs all initial states. Give them all, or "
@@ -335,7 +341,8 @@ class Answers(Questions):
                 solution=self.solution_,
                 interpolation=self._interpolation,
             )
-            predictions.append(self._observe(run, prediction) if observed else prediction)
+            answer = self._observe(run, prediction) if observed else self._states_of(prediction)
+            predictions.append(answer)
         self._report(raw, predictions)
         return self._arrange(raw, predictions)
 

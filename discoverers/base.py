@@ -102,6 +102,10 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
         """Names of the states that `x0` of `fit` is about; by default the columns of `X`."""
         return tuple(channel_names)
 
+    def _may_be_unmeasured(self, column: str, columns: Sequence[str]) -> bool:
+        """Whether a column of `X`, one of several, may be NaN in every row."""
+        return False
+
     # --- fit
 
     @accepts_y
@@ -163,6 +167,7 @@ class BaseDiscoverer(CallbackSupportMixin, Answers, Exports, RegressorMixin, Bas
                 min_samples=self._min_samples,
                 prefix=self._column_prefix,
                 state_names=self._state_names,
+                may_be_unmeasured=self._may_be_unmeasured,
             )
             fitted = fitted_attributes(self._discover(trajectories), trajectories, features)
             self.__dict__ = _without_results(before) | fitted

@@ -45,8 +45,8 @@ class Comparison:
         infinite if the truth has no terms and the found equations have some.
     state_names : tuple of str
         Names of the states.
-    order : int
-        Order of the equations.
+    orders : tuple of int
+        Order of each equation; first order if empty.
     variables : tuple of sympy.Symbol
         Symbols of the states and inputs, in whose order terms are written.
     """
@@ -60,7 +60,7 @@ class Comparison:
     max_coefficient_error: float
     relative_coefficient_error: float
     state_names: tuple[str, ...]
-    order: int = 1
+    orders: tuple[int, ...] = ()
     variables: tuple[sympy.Symbol, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
@@ -82,11 +82,12 @@ class Comparison:
             f"precision {self.precision:.3g}, recall {self.recall:.3g}, relative coefficient error "
             f"{self.relative_coefficient_error:.3g}",
         ]
+        orders = self.orders or (1,) * len(self.state_names)
         for word, terms in (("missing", self.false_negative), ("extra", self.false_positive)):
-            for name, parts in zip(self.state_names, terms, strict=True):
+            for name, order, parts in zip(self.state_names, orders, terms, strict=True):
                 if parts:
                     listed = ", ".join(term_name(term, self.variables) for term in parts)
-                    lines.append(f"{word} in {name}{chr(39) * self.order}: {listed}")
+                    lines.append(f"{word} in {name}{chr(39) * order}: {listed}")
         return "\n".join(lines)
 
 
@@ -95,7 +96,7 @@ def compare_expressions(
     truth: Sequence[sympy.Expr],
     state_names: tuple[str, ...],
     variables: Sequence[sympy.Symbol],
-    order: int,
+    orders: tuple[int, ...],
 ) -> Comparison:
     """Compare right-hand sides in the same symbols and order."""
     hits, extras, misses = [], [], []
@@ -120,7 +121,7 @@ def compare_expressions(
         max_coefficient_error=max(map(abs, errors), default=0.0),
         relative_coefficient_error=error / norm if norm else (math.inf if error else 0.0),
         state_names=state_names,
-        order=order,
+        orders=orders,
         variables=tuple(variables),
     )
 
@@ -134,7 +135,7 @@ def matching_truth(equations: Equations, truth: Any) -> Equations:
         If number, names or order of the equations differ, or text cannot be read.
     """
     if isinstance(truth, type(equations)):
-        if truth.order != equations.order:
+        if truth.orders != equations.orders:
             raise ValueError(
                 f"truth is of order {truth.order}, these equations are of order {equations.order}"
             )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .noise import NoiseModel, estimate_noise
 from .outliers import find_outliers
-from .smoothing import smooth_channels
+from .smoothing import ChannelFit, smooth_channels
 from .trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from .chains import Chains
 
 __all__ = ["Denoised", "denoise", "known_noise"]
 
@@ -46,11 +50,12 @@ class Denoised:
         Weights chosen by cross-validation.
     freedom : ndarray of shape (V,)
         Effective degrees of freedom of the smoothed states.
-    curvatures, slope_variance : tuple of ndarray of shape (n, V)
-        Second derivatives per step squared, and the variance of the slopes.
-    n_inferred : int
-        How many states, the last ones, were not measured: what stands in `data` for them is
-        inferred from others.
+    fits : tuple of ChannelFit
+        The smoothed states with all derivatives, per step, and their variances.
+    chains : Chains or None
+        Which states are derivatives of which, where equations are of higher order.
+    measured : tuple of (data, precision), each of shape (n, V)
+        What was measured of it, where `data` holds values that are inferred from other states too.
     outliers : tuple of ndarray of bool, shape (n, V)
         Measurements that were left out as gross errors.
     seconds : float
@@ -66,21 +71,29 @@ class Denoised:
     discrepancy: Array
     smoothness: Array
     freedom: Array
-    curvatures: tuple[Array, ...] = ()
-    slope_variance: tuple[Array, ...] = ()
-    n_inferred: int = 0
+    fits: tuple[ChannelFit, ...] = ()
+    chains: Chains | None = None
+    measured: tuple[tuple[Array, Array], ...] = ()
     outliers: tuple[NDArray[np.bool_], ...] = ()
     seconds: float = 0.0
 
     @property
     def inferred(self) -> NDArray[np.bool_]:
         """States of which nothing was measured, (V,)."""
-        n_states = len(self.noise_std)
-        return np.arange(n_states) >= n_states - self.n_inferred
+        return ~np.any([(part > 0).any(axis=0) for _, part in self.measurements], axis=0)
+
+    @property
+    def measurements(self) -> tuple[tuple[Array, Array], ...]:
+        """What was measured and how precisely, per run: nothing that others tell."""
+        return self.measured or tuple(zip(self.data, self.precision, strict=True))
 
 
 def denoise(
-    trajectories: Trajectories, noise_std: Array | None = None, *, keep_outliers: bool = False
+    trajectories: Trajectories,
+    noise_std: Array | None = None,
+    *,
+    keep_outliers: bool = False,
+    orders: Sequence[int] | None = None,
 ) -> Denoised:
     """Smooth all states, estimate their noise, and smooth again with the weights it implies.
 
@@ -91,6 +104,8 @@ def denoise(
         Standard deviation of the noise where it is known; estimated by default.
     keep_outliers : bool, default=False
         Whether gross errors stay in the data.
+    orders : sequence of int, optional
+        R of the smoother by state, see `smooth_channels`.
 
     Returns
     -------
@@ -106,7 +121,7 @@ def denoise(
         known = ~np.isnan(run.x0)
         x[0, known] = run.x0[known]
         w[0, known] = KNOWN_START_WEIGHT
-    fits = smooth_channels(steps, data, weight)
+    fits = smooth_channels(steps, data, weight, orders)
     measured = [run.measured for run in runs]
     outliers = tuple(np.zeros_like(part) for part in measured)
     if not keep_outliers:
@@ -116,7 +131,7 @@ def denoise(
     if any(mask.any() for mask in outliers):
         measured = [seen & ~mask for seen, mask in zip(measured, outliers, strict=True)]
         weight = [np.where(mask, 0.0, w) for w, mask in zip(weight, outliers, strict=True)]
-        fits = smooth_channels(steps, data, weight)
+        fits = smooth_channels(steps, data, weight, orders)
     models = []
     for v, fit in enumerate(fits):
         sampled = [
@@ -144,7 +159,7 @@ def denoise(
         precision.append(part)
     unit = np.ones(trajectories.n_states)
     if any(not _proportional(p, w) for p, w in zip(precision, weight, strict=True)):
-        fits = smooth_channels(steps, data, precision)
+        fits = smooth_channels(steps, data, precision, orders)
     else:
         unit = sum(p.sum(axis=0) for p in precision) / sum(w.sum(axis=0) for w in weight)
     rms = [
@@ -162,9 +177,9 @@ def denoise(
         discrepancy=np.sqrt([model.discrepancy for model in models]),
         smoothness=np.array([fit.smoothness for fit in fits]),
         freedom=np.array([sum(float(h.sum()) for h in fit.leverage) for fit in fits]),
-        curvatures=_columns([fit.curvatures for fit in fits]),
-        slope_variance=tuple(
-            part / unit for part in _columns([fit.slope_variance for fit in fits])
+        fits=tuple(
+            replace(fit, variances=tuple(part / scale for part in fit.variances))
+            for fit, scale in zip(fits, unit, strict=True)
         ),
         outliers=outliers,
         seconds=time.perf_counter() - began,

@@ -10,12 +10,46 @@ import sympy
 from discoverers.expressions import canonical, parse_expression
 from discoverers.terms import is_constant
 
-__all__ = ["checked_expression", "checked_names", "derivative_names"]
+__all__ = [
+    "checked_expression",
+    "checked_names",
+    "checked_orders",
+    "derivative_levels",
+    "derivative_names",
+]
 
 
-def derivative_names(state_names: Sequence[str], order: int) -> tuple[str, ...]:
-    """Names of the states, then of their derivatives below `order`: x, y, x', y', ..."""
-    return tuple(f"{name}{chr(39) * level}" for level in range(order) for name in state_names)
+def checked_orders(order: Any, n_states: int) -> tuple[int, ...]:
+    """Order of every equation.
+
+    Raises
+    ------
+    ValueError
+        If orders are no integers of at least 1, or not one, or one per state.
+    """
+    orders = tuple(order) if isinstance(order, Sequence) else (order,) * n_states
+    if any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in orders):
+        raise ValueError(f"order must be an integer >= 1, or one per state, got {order!r}")
+    if len(orders) != n_states:
+        raise ValueError(f"order has {len(orders)} entries for {n_states} state(s): {order!r}")
+    return orders
+
+
+def derivative_levels(orders: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """State and level of every derivative below the orders: all states, then all x', ..."""
+    return tuple(
+        (state, level)
+        for level in range(max(orders, default=0))
+        for state, order in enumerate(orders)
+        if level < order
+    )
+
+
+def derivative_names(state_names: Sequence[str], orders: Sequence[int]) -> tuple[str, ...]:
+    """Names of the states, then of their derivatives below the orders: x, y, x', y', ..."""
+    return tuple(
+        f"{state_names[state]}{chr(39) * level}" for state, level in derivative_levels(orders)
+    )
 
 
 def checked_names(names: Iterable[str], argument: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sympy.core.function import AppliedUndef
 
-from discoverers.equation_checks import derivative_names
+from discoverers.equation_checks import checked_orders, derivative_names
 from discoverers.expressions import expression_text, needs_alias, parse_expression
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def write_equations(equations: Equations) -> dict[str, Any]:
         "state_names": list(equations.state_names),
         "input_names": list(equations.input_names),
         "time_name": equations.time_name,
-        "order": equations.order,
+        "order": equations.order if isinstance(equations.order, int) else list(equations.order),
         "functions": functions,
         "aliases": {alias: name for name, alias in aliases.items()},
         "right_hand_sides": [expression_text(expr, aliases, functions) for expr in equations],
@@ -53,7 +53,7 @@ def read_equations(data: Mapping[str, Any]) -> dict[str, Any]:
     states, inputs, order = data["state_names"], data["input_names"], data["order"]
     aliases = dict(data["aliases"])
     hidden = set(aliases.values())
-    names = (*derivative_names(states, order), *inputs)
+    names = (*derivative_names(states, checked_orders(order, len(states))), *inputs)
     readable = {name: name for name in names if name not in hidden} | aliases
     texts = data["right_hand_sides"]
     return {

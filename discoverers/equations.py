@@ -13,7 +13,13 @@ import sympy
 
 from discoverers.callables import EquationsFunction
 from discoverers.comparison import Comparison, compare_expressions, matching_truth
-from discoverers.equation_checks import checked_expression, checked_names, derivative_names
+from discoverers.equation_checks import (
+    checked_expression,
+    checked_names,
+    checked_orders,
+    derivative_levels,
+    derivative_names,
+)
 from discoverers.equation_storage import read_equations, write_equations
 from discoverers.formatting import (
     format_expression,
@@ -43,9 +49,10 @@ class Equations(Sequence[sympy.Expr]):
         `lambdify` needs them.
     time_name : str, default="t"
         Name of the independent variable in `as_eqs` and `latex`.
-    order : int, default=1
-        Order of the derivative on the left. With ``order=2`` the right-hand sides may hold the
-        first derivatives, as symbols named ``x'``.
+    order : int or sequence of int, default=1
+        Order of the derivative on the left, of all or of each state. With ``order=2`` the
+        right-hand sides may hold the first derivatives, as symbols named ``x'``; with 3 also
+        ``x''``.
 
     Raises
     ------
@@ -76,7 +83,7 @@ class Equations(Sequence[sympy.Expr]):
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
     time_name: str
-    order: int
+    orders: tuple[int, ...]
     _functions: dict[str, Callable[..., Any]]
 
     def __init__(
@@ -86,7 +93,7 @@ class Equations(Sequence[sympy.Expr]):
         input_names: Iterable[str] = (),
         functions: Mapping[str, Callable[..., Any]] | None = None,
         time_name: str = "t",
-        order: int = 1,
+        order: int | Sequence[int] = 1,
     ) -> None:
         if isinstance(exprs, (str, sympy.Basic)):
             raise TypeError("exprs must be a sequence with one right-hand side per state")
@@ -94,9 +101,8 @@ class Equations(Sequence[sympy.Expr]):
         inputs = checked_names(input_names, "input_names")
         if not states:
             raise ValueError("state_names is empty; give one name per state")
-        if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-            raise ValueError(f"order must be an integer >= 1, got {order!r}")
-        variables = tuple(map(sympy.Symbol, (*derivative_names(states, order), *inputs)))
+        orders = checked_orders(order, len(states))
+        variables = tuple(map(sympy.Symbol, (*derivative_names(states, orders), *inputs)))
         counts = Counter(variable.name for variable in variables)
         repeated = sorted(name for name, count in counts.items() if count > 1)
         if repeated:
@@ -115,7 +121,7 @@ class Equations(Sequence[sympy.Expr]):
             input_names=inputs,
             _functions=functions,
             time_name=str(time_name),
-            order=order,
+            orders=orders,
         )
 
     # --- a value: immutable, sequence, equal by structure
@@ -144,7 +150,7 @@ class Equations(Sequence[sympy.Expr]):
         return self._exprs[key]
 
     def _key(self) -> tuple[Any, ...]:
-        return self._exprs, self.state_names, self.input_names, self.order, self.time_name
+        return self._exprs, self.state_names, self.input_names, self.orders, self.time_name
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Equations) else NotImplemented
@@ -169,9 +175,14 @@ class Equations(Sequence[sympy.Expr]):
         return MappingProxyType(self._functions)
 
     @property
+    def order(self) -> int | tuple[int, ...]:
+        """Order of the derivatives on the left; one per state where they differ."""
+        return self.orders[0] if len(set(self.orders)) == 1 else self.orders
+
+    @property
     def variables(self) -> tuple[sympy.Symbol, ...]:
-        """Symbols of the states (and their derivatives below `order`), then of the inputs."""
-        names = (*derivative_names(self.state_names, self.order), *self.input_names)
+        """Symbols of the states (and their derivatives below the order), then of the inputs."""
+        names = (*derivative_names(self.state_names, self.orders), *self.input_names)
         return tuple(map(sympy.Symbol, names))
 
     # --- reading
@@ -187,10 +198,9 @@ class Equations(Sequence[sympy.Expr]):
         digits : int, default=6
             Significant digits of floats; exact numbers are written exactly.
         """
-        primes = "'" * self.order
         lines = (
-            f"{name}{primes} = {format_expression(expr, self.variables, digits)}"
-            for name, expr in zip(self.state_names, self._exprs, strict=True)
+            f"{name}{chr(39) * order} = {format_expression(expr, self.variables, digits)}"
+            for name, order, expr in zip(self.state_names, self.orders, self._exprs, strict=True)
         )
         return "\n".join(lines)
 
@@ -205,9 +215,9 @@ class Equations(Sequence[sympy.Expr]):
         \frac{d x}{d t} &= -0.5 x
         \end{aligned}
         """
-        power = f"^{{{self.order}}}" if self.order > 1 else ""
         lines = []
-        for name, expr in zip(self.state_names, self._exprs, strict=True):
+        for name, order, expr in zip(self.state_names, self.orders, self._exprs, strict=True):
+            power = f"^{{{order}}}" if order > 1 else ""
             state, time = (sympy.latex(sympy.Symbol(text)) for text in (name, self.time_name))
             right = latex_expression(round_expression(expr, digits), self.variables)
             lines.append(rf"\frac{{d{power} {state}}}{{d {time}{power}}} &= {right}")
@@ -226,20 +236,19 @@ class Equations(Sequence[sympy.Expr]):
         """
         time = sympy.Symbol(self.time_name)
         moving: dict[sympy.Symbol, sympy.Expr] = {}
-        names = derivative_names(self.state_names, self.order)
-        for index, name in enumerate(names):
-            level, position = divmod(index, len(self))
+        names = derivative_names(self.state_names, self.orders)
+        for name, (position, level) in zip(names, derivative_levels(self.orders), strict=True):
             function = sympy.Function(self.state_names[position])(time)
             moving[sympy.Symbol(name)] = function.diff(time, level) if level else function
         for name in self.input_names:
             moving[sympy.Symbol(name)] = sympy.Function(name)(time)
         return tuple(
             sympy.Eq(
-                sympy.Derivative(sympy.Function(name)(time), (time, self.order)),
+                sympy.Derivative(sympy.Function(name)(time), (time, order)),
                 expr.xreplace(moving),
                 evaluate=False,
             )
-            for name, expr in zip(self.state_names, self._exprs, strict=True)
+            for name, order, expr in zip(self.state_names, self.orders, self._exprs, strict=True)
         )
 
     @cached_property
@@ -294,8 +303,8 @@ class Equations(Sequence[sympy.Expr]):
         Returns
         -------
         EquationsFunction
-            Takes X (..., V) and, if there are inputs, u (..., m); returns (..., V). With
-            ``order=k`` X may have k V columns: states, first derivatives and so on. It pickles.
+            Takes X (..., V) and, if there are inputs, u (..., m); returns (..., V). Of higher
+            order X may have a column for every derivative too, as in `variables`. It pickles.
 
         Raises
         ------
@@ -360,7 +369,7 @@ class Equations(Sequence[sympy.Expr]):
         """
         known = matching_truth(self, truth)
         return compare_expressions(
-            tuple(self), tuple(known), self.state_names, self.variables, self.order
+            tuple(self), tuple(known), self.state_names, self.variables, self.orders
         )
 
     # --- storing

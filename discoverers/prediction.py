@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
 
 from .runs import InputFunction, Interpolation, RawRun
-from .simulation import Simulation, interpolated_input, simulate
+from .simulation import Simulation, chain_rates, interpolated_input, simulate
 
 if TYPE_CHECKING:
     from .equations import Equations
@@ -34,16 +34,45 @@ class FittedTrajectory:
         Their time derivatives.
     u : ndarray of shape (n, m)
         Inputs.
+    chain : ndarray of shape (n, N - V) or None
+        Derivatives below the order of the equations, x', y', x'', ...; None of first order.
     """
 
     t: NDArray[np.float64]
     X: NDArray[np.float64]
     derivative: NDArray[np.float64]
     u: NDArray[np.float64]
+    chain: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        equations: Equations,
+        t: NDArray[np.float64],
+        full: NDArray[np.float64],
+        u: NDArray[np.float64],
+    ) -> FittedTrajectory:
+        """From states and derivatives below the order of the equations, (n, N)."""
+        count = len(equations)
+        rates = _rates(equations, full, u)
+        chain = full[:, count:] if full.shape[1] > count else None
+        return cls(t=t, X=full[:, :count], derivative=rates[:, :count], u=u, chain=chain)
+
+    @property
+    def full(self) -> NDArray[np.float64]:
+        """States, then their derivatives below the order of the equations, (n, N)."""
+        return self.X if self.chain is None else np.hstack([self.X, self.chain])
 
     def __call__(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """States at times inside the span, by cubic Hermite interpolation, shape (n, V)."""
         return np.asarray(CubicHermiteSpline(self.t, self.X, self.derivative)(times))
+
+    def full_at(self, times: NDArray[np.float64], equations: Equations) -> NDArray[np.float64]:
+        """States, then their derivatives below the order, at times inside the span, (n, N)."""
+        if self.chain is None:
+            return self(times)
+        rates = _rates(equations, self.full, self.u)[:, self.X.shape[1] :]
+        return np.hstack([self(times), CubicHermiteSpline(self.t, self.chain, rates)(times)])
 
     def inputs(
         self, times: NDArray[np.float64], interpolation: Interpolation
@@ -55,7 +84,10 @@ class FittedTrajectory:
 
 
 class Observes(Protocol):
-    """How channels follow from states, where it is not the states that are measured."""
+    """How channels follow from states, where it is not the states that are measured.
+
+    States of equations of higher order are followed by their derivatives.
+    """
 
     def values(
         self, X: NDArray[np.float64], F: NDArray[np.float64], U: NDArray[np.float64]
@@ -96,20 +128,20 @@ def predict_known(
     """States of a training run: the fitted solution, integrated on outside of its span."""
     start, end = fitted.t[0], fitted.t[-1]
     inside = (run.t >= start) & (run.t <= end)
-    X = np.full((len(run.t), fitted.X.shape[1]), np.nan)
-    X[inside] = fitted(run.t[inside])
+    X = np.full((len(run.t), fitted.full.shape[1]), np.nan)
+    X[inside] = fitted.full_at(run.t[inside], equations)
     messages = []
     for node, rows in ((-1, run.t > end), (0, run.t < start)):
         if rows.any():
             result = simulate(
                 equations,
                 run.t[rows],
-                _state(equations, fitted, node),
+                fitted.full[node],
                 _signal_beyond(fitted, run, rows, interpolation),
                 t0=float(fitted.t[node]),
-                scale=_scale(equations, fitted.X, fitted.derivative),
+                scale=np.abs(fitted.full).max(axis=0),
             )
-            X[rows] = result.X[:, : X.shape[1]]
+            X[rows] = result.X
             messages.append(result.message)
     return Prediction(X, " ".join(filter(None, messages)))
 
@@ -133,28 +165,33 @@ def predict_from(
         x0,
         signal,
         t0=start,
-        scale=_typical_scale(equations, x0, solution),
+        scale=np.max([np.abs(x0), *(np.abs(one.full).max(axis=0) for one in solution)], axis=0),
     )
-    return Prediction(result.X[:, : len(equations)], result.message)
+    return Prediction(result.X, result.message)
 
 
 def first_full_row(
-    equations: Equations, run: RawRun, label: str
+    equations: Equations, run: RawRun, label: str, columns: Sequence[int] | None = None
 ) -> tuple[float, NDArray[np.float64]]:
-    """Time and states of the first row in which all states were measured."""
+    """Time and states of the first row in which all states were measured.
+
+    `columns` tells where each column of `X` stands among states and derivatives; by default they
+    are the states.
+    """
     full = ~np.isnan(run.X).any(axis=1) & (run.weight > 0)
     if not full.any():
         raise ValueError(
             f"X has no row in which all states are measured{label}, so the simulation of this "
             f"held-out run has no initial state. Pass it as x0=."
         )
-    if equations.order > 1:
+    columns = range(len(equations)) if columns is None else columns
+    if len(columns) < sum(equations.orders):
         raise ValueError(
             f"Equations of order {equations.order} need initial derivatives, which a held-out run "
             f"does not tell. Pass states and derivatives as x0=."
         )
     start = float(run.t[full].min())
-    return start, run.X[full & (run.t == start)].mean(axis=0)
+    return start, run.X[full & (run.t == start)].mean(axis=0)[np.argsort(columns)]
 
 
 def predict_held_out(
@@ -233,27 +270,13 @@ def failures(predictions: Sequence[Prediction], ids: Sequence[Hashable]) -> str:
     return " ".join(failed[:3]) + more
 
 
-def _state(equations: Equations, fitted: FittedTrajectory, node: int) -> NDArray[np.float64]:
-    if equations.order == 1:
-        return fitted.X[node]
-    return np.concatenate([fitted.X[node], fitted.derivative[node]])
-
-
-def _scale(
-    equations: Equations, X: NDArray[np.float64], derivative: NDArray[np.float64]
+def _rates(
+    equations: Equations, full: NDArray[np.float64], u: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    sizes = np.abs(X).max(axis=0)
-    if equations.order == 1:
-        return sizes
-    return np.concatenate([sizes, np.abs(derivative).max(axis=0)])
-
-
-def _typical_scale(
-    equations: Equations, x0: NDArray[np.float64], solution: Sequence[FittedTrajectory]
-) -> NDArray[np.float64]:
-    sizes = [np.abs(x0)]
-    sizes += [_scale(equations, fitted.X, fitted.derivative) for fitted in solution]
-    return np.max(sizes, axis=0)
+    """Time derivatives (n, N) of states and their derivatives below the order."""
+    with np.errstate(all="ignore"):
+        highest = equations.lambdify("numpy")(full, u if u.shape[1] else None)
+    return np.asarray(np.hstack([full, highest])[:, chain_rates(equations.orders)])
 
 
 def _signal_beyond(

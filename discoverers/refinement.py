@@ -267,20 +267,22 @@ def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Arr
     for i, run in enumerate(selection.trajectories):
         pieces = np.array_split(np.arange(len(run.t)), -(-len(run.t) // length))
         signal = input_between_samples(run)
+        measured, precision = denoised.measurements[i]
         for rows in pieces:
             records.append(
                 Record(
                     steps=np.diff(run.t[rows]),
-                    x=denoised.data[i][rows],
-                    precision=np.where(denoised.inferred, 0.0, denoised.precision[i][rows]),
+                    x=measured[rows],
+                    precision=precision[rows],
                     u=run.u[rows],
                     t=run.t[rows],
                     signal=signal,
                 )
             )
             states.append(selection.states[i][rows])
-    precision = np.concatenate(denoised.precision)
-    typical = np.array([np.median(column[column > 0]) for column in precision.T])
+    typical = np.array(
+        [np.median(column[column > 0]) for column in np.concatenate(denoised.precision).T]
+    )
     problem = JointProblem(
         library=selection.library,
         kept=selection.kept,

@@ -64,17 +64,17 @@ def report_selection(selection: Selection) -> Discovery:
             front.scores,
             front.selected,
         ),
-        noise_std=selection.measured(selection.denoised.noise_std),
+        noise_std=selection.by_column(selection.denoised.noise_std),
         solution=_solution(selection, equations, selection.states),
         history=_history(
             selection,
-            selection.measured(selection.denoised.noise_std),
-            selection.measured(selection.chi2),
+            selection.by_state(selection.denoised.noise_std),
+            selection.worst(selection.chi2),
             coef,
         ),
         converged=True,
         extras={
-            "chi2_": selection.measured(selection.chi2),
+            "chi2_": selection.worst(selection.chi2),
             "alternatives_": alternatives_frame([equations], [0.0]),
             "identifiable_": True,
         },
@@ -100,12 +100,12 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
             [row.score for row in front],
             next(i for i, row in enumerate(front) if row.selected),
         ),
-        noise_std=selection.measured(refined.noise_std),
+        noise_std=selection.by_column(refined.noise_std),
         solution=_solution(selection, equations, refined.states),
         history=_history(
             selection,
-            selection.measured(refined.noise_std),
-            selection.measured(refined.chi2),
+            selection.by_state(refined.noise_std),
+            selection.worst(refined.chi2),
             coef,
         ).assign(
             link_level=refined.link_level,
@@ -114,7 +114,7 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
         ),
         converged=refined.converged,
         extras={
-            "chi2_": selection.measured(refined.chi2),
+            "chi2_": selection.worst(refined.chi2),
             "alternatives_": alternatives_frame(
                 [selection.equations(part) for part, _ in close],
                 [score for _, score in close],
@@ -173,17 +173,8 @@ def warn_of_outliers(outliers: pd.DataFrame, trajectories: Trajectories) -> None
 def _solution(
     selection: Selection, equations: Equations, states: Sequence[Array]
 ) -> tuple[FittedTrajectory, ...]:
-    if selection.order > 1:
-        inferred = selection.denoised.inferred
-        return tuple(
-            FittedTrajectory(t=run.t, X=x[:, ~inferred], derivative=x[:, inferred], u=run.u)
-            for run, x in zip(selection.trajectories, states, strict=True)
-        )
-    rate = equations.lambdify()
     return tuple(
-        FittedTrajectory(
-            t=run.t, X=x, derivative=rate(x, run.u) if run.u.size else rate(x), u=run.u
-        )
+        FittedTrajectory.of(equations, run.t, x, run.u)
         for run, x in zip(selection.trajectories, states, strict=True)
     )
 
@@ -192,10 +183,10 @@ def _history(selection: Selection, noise_std: Array, chi2: Array, coef: Array) -
     """One row per state: what each stage did."""
     return pd.DataFrame(
         {
-            "state": selection.measured(np.array(selection.trajectories.state_names)),
+            "state": selection.by_state(np.array(selection.trajectories.state_names)),
             "noise_std": noise_std,
-            "smoothness": selection.measured(selection.denoised.smoothness),
-            "degrees_of_freedom": selection.measured(selection.denoised.freedom),
+            "smoothness": selection.by_state(selection.denoised.smoothness),
+            "degrees_of_freedom": selection.by_state(selection.denoised.freedom),
             "drift": selection.reported(np.array([fit.drift for fit in selection.fits])),
             "supports_tried": selection.reported(
                 np.array([len(fit.search.losses) for fit in selection.fits])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .chains import Chains
 from .constraints import Rules
 from .denoising import Denoised
 from .equations import Equations
@@ -89,23 +90,35 @@ class Selection:
     @property
     def explained(self) -> bool:
         """Whether the equations leave less than the noise and the discrepancy could hide."""
-        if self.rules.ties or self.denoised.inferred.any():
-            # Ties over equations, and states without data, are for the joint fit.
+        if self.rules.ties or self.chains is not None:
+            # Ties over equations, and chains of derivatives, are for the joint fit.
             return False
         return bool((self.chi2 < EXPLAINED).all())
 
     @property
-    def order(self) -> int:
-        """Order of the equations: 2 if half of the states are velocities that were inferred."""
-        return 2 if self.denoised.inferred.any() else 1
+    def chains(self) -> Chains | None:
+        """Which states are derivatives of which; None where all equations are of first order."""
+        return self.denoised.chains
 
     def reported(self, values: Array) -> Array:
         """Of values by state, those of the equations that the user asked for: (V, ...)."""
-        return values[self.denoised.inferred] if self.order > 1 else values
+        return values if self.chains is None else values[self.chains.highest]
 
-    def measured(self, values: Array) -> Array:
-        """Of values by state, those of measured states."""
-        return values[~self.denoised.inferred]
+    def by_column(self, values: Array) -> Array:
+        """Of values by state, those of the columns of `X`: (C, ...)."""
+        return values if self.chains is None else values[list(self.chains.columns)]
+
+    def by_state(self, values: Array) -> Array:
+        """Of values by state, those of the user's states, derivatives left out: (V, ...)."""
+        return values if self.chains is None else values[: len(self.chains.names)]
+
+    def worst(self, values: Array) -> Array:
+        """Largest of the values of each state and its measured derivatives, (V,)."""
+        if self.chains is None:
+            return values
+        told = np.where(self.denoised.inferred, -np.inf, values)
+        groups = [self.chains.levels_of(v) for v in range(len(self.chains.names))]
+        return np.array([told[levels].max() for levels in groups])
 
     def expand(self, coef: Array) -> Array:
         """Coefficients (V', K') of the kept candidates among all, for the user's states (V, K)."""
@@ -118,15 +131,14 @@ class Selection:
         full = np.zeros((len(coef), len(self.library)))
         full[:, self.kept] = coef
         found = self.library.equations(full)
-        if self.order == 1:
+        if self.chains is None:
             return found
-        names = np.array(found.state_names)
         return Equations(
-            [found[name] for name in names[self.denoised.inferred]],
-            names[~self.denoised.inferred].tolist(),
+            [found[int(place)] for place in self.chains.highest],
+            self.chains.names,
             found.input_names,
             functions=self.library.functions,
-            order=2,
+            order=self.chains.orders,
         )
 
 

@@ -9,7 +9,7 @@ not depend on the speed of the machine.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,13 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import DOP853, LSODA, OdeSolver
 
 from .coercion import check_finite, to_float
+from .equation_checks import derivative_levels
 from .inputs import SampledInput, interpolated_input
 from .runs import InputFunction, evaluate_input
 
 if TYPE_CHECKING:
     from .shooting.simulating import Compiled
 
-__all__ = ["Simulation", "SimulationStatus", "interpolated_input", "simulate"]
+__all__ = ["Simulation", "SimulationStatus", "chain_rates", "interpolated_input", "simulate"]
 
 RightHandSide = Callable[[NDArray[np.float64], "NDArray[np.float64] | None"], Any]
 EVALUATIONS_PER_SAMPLE = 20
@@ -95,7 +96,8 @@ def simulate(
     t : array-like of shape (n,)
         Times at which the states are wanted, in any order.
     x0 : array-like of shape (V,)
-        State at `t0`; for equations of order k the states, then their k - 1 derivatives.
+        State at `t0`; for equations of higher order the states, then their derivatives below the
+        order, as in `Equations.variables`.
     u : array-like of shape (n,) or (n, m), callable or None, default=None
         Inputs at `u_times`, interpolated linearly and constant outside, or a function of time.
     t0 : float, default=None
@@ -233,19 +235,33 @@ def _engine(
     return (None, signal) if table is None else (engine, table)
 
 
+def chain_rates(orders: Sequence[int]) -> NDArray[np.intp]:
+    """Where each entry of a state has its rate, in the state followed by the right-hand sides."""
+    places = {place: index for index, place in enumerate(derivative_levels(orders))}
+    return np.array(
+        [
+            places.get((state, level + 1), len(places) + state)
+            for state, level in derivative_levels(orders)
+        ],
+        dtype=np.intp,
+    )
+
+
 def _right_hand_side(
     equations: Any, signal: InputFunction | None, n_states: int
 ) -> Callable[[float, NDArray[np.float64]], NDArray[np.float64]]:
     function = equations.lambdify("numpy") if hasattr(equations, "lambdify") else equations
     # Of equations of a higher order the states are followed by their lower derivatives, and the
     # right-hand side is the highest one.
-    n_highest = n_states // int(getattr(equations, "order", 1))
+    orders = tuple(getattr(equations, "orders", ()))
+    chained = max(orders, default=1) > 1
+    rates = chain_rates(orders) if chained else np.empty(0, dtype=np.intp)
 
     def derivative(time: float, state: NDArray[np.float64]) -> NDArray[np.float64]:
         inputs = None if signal is None else signal(time)
         value = np.asarray(function(state, inputs), dtype=np.float64)
-        if n_highest < n_states and value.shape == (n_highest,):
-            value = np.concatenate([state[n_highest:], value])
+        if chained and value.shape == (len(orders),) and len(state) == len(rates):
+            value = np.concatenate([state, value])[rates]
         if value.shape != (n_states,):
             raise ValueError(
                 f"x0 has {n_states} state(s), but the equations return shape {value.shape}."

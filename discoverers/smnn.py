@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral as Whole
 from numbers import Real
 from typing import Any, ClassVar
 
-from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from .automatic import grow, worth_growing
 from .automatic.report import constants_frame, report_growth, with_alternatives
 from .base import BaseDiscoverer
+from .chains import is_derivative, measured_columns, read_chains
 from .constraints import Constraint, Rules, bind_rules
 from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
@@ -33,12 +35,6 @@ from .reporting import (
     warn_of_outliers,
 )
 from .runs import Interpolation
-from .second_order import (
-    kinematics,
-    with_smoothed_velocities,
-    with_velocities,
-    with_velocity_terms,
-)
 from .selection import select_terms
 from .trajectories import Trajectories
 
@@ -68,9 +64,13 @@ class SMNNDiscoverer(BaseDiscoverer):
     constraints : sequence of constraints, default=()
         What is known beforehand: `Known`, `Required`, `Forbidden`, `Bounded` and `Shared` of
         `discoverers.constraints`, in the names of the states and of the library's terms.
-    order : {1, 2}, default=1
-        Order of the equations. With 2 the measured states are positions, the equations read
-        ``x'' = f(x, x', u)``, and candidate terms hold velocities, named ``x'``, too.
+    order : int, sequence of int, or mapping of str to int, default=1
+        Order of the equations, of all or of each state (``{"x": 2, "y": 1}``; 1 where left out).
+        With 2 the equations read ``x'' = f(x, x', u)``, with 3 ``x''' = f(x, x', x'', u)``, and
+        candidate terms hold the derivatives, named ``x'``, too. The states have to be measured,
+        at least here and there; derivatives need not be, and are used where columns of `X` of
+        these names hold them. Each order that is not measured costs about a digit of the noise
+        that a law is found at, and smaller steps do not win it back.
     input_interpolation : {"linear", "cubic", "hold"}, default="linear"
         How inputs run between samples, in the fit and in every simulation after it: straight
         lines, a cubic spline, or the last sample (digital control, switches). The right one
@@ -161,7 +161,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         "max_terms": [Interval(Whole, 1, None, closed="left"), None],
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "constraints": [list, tuple],
-        "order": [Options(int, {1, 2})],
+        "order": [Interval(Whole, 1, None, closed="left"), "array-like", Mapping],
         "input_interpolation": [StrOptions({"linear", "cubic", "hold"})],
         "engine": [StrOptions({"closed_form", "sgd"}), SGDEngine],
         "outliers": [StrOptions({"drop", "keep"})],
@@ -176,7 +176,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         max_terms: int | None = None,
         noise_std: float | ArrayLike | None = None,
         constraints: Sequence[Constraint] = (),
-        order: int = 1,
+        order: int | Sequence[int] | Mapping[str, int] = 1,
         input_interpolation: Interpolation = "linear",
         engine: str | SGDEngine = "closed_form",
         outliers: str = "drop",
@@ -200,24 +200,32 @@ class SMNNDiscoverer(BaseDiscoverer):
 
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
-        if isinstance(library, AutoLibrary) and (self.order == 2 or self.constraints):
+        columns = read_chains(self.order, trajectories.state_names)
+        noise_std = known_noise(self.noise_std, trajectories.n_states)
+        trajectories, seen = measured_columns(trajectories)
+        chains = read_chains(self.order, trajectories.state_names)
+        if isinstance(library, AutoLibrary) and (chains is not None or self.constraints):
             raise ValueError(
                 "library='auto' works with order=1 and without constraints so far; name the terms, "
                 "as in library='poly3+fourier', to use them."
             )
         trajectories = with_interpolation(trajectories, self.input_interpolation)
-        noise_std = known_noise(self.noise_std, trajectories.n_states)
-        denoised = denoise(trajectories, noise_std, keep_outliers=self.outliers == "keep")
+        denoised = denoise(
+            trajectories,
+            None if noise_std is None else noise_std[seen],
+            keep_outliers=self.outliers == "keep",
+            orders=None if chains is None else chains.smoother_orders(),
+        )
         outliers = outliers_frame(trajectories, denoised)
         warn_of_outliers(outliers, trajectories)
         constraints = list(self.constraints)
-        if self.order == 2:
-            trajectories = with_velocities(trajectories)
-            denoised = with_smoothed_velocities(denoised)
-            constraints += kinematics(trajectories.state_names)
+        if chains is not None:
+            trajectories = chains.trajectories(trajectories)
+            denoised = chains.denoised(denoised)
+            constraints += chains.kinematics()
         bound = library.bind(trajectories.state_names, trajectories.input_names)
-        if self.order == 2:
-            bound = with_velocity_terms(bound)
+        if chains is not None:
+            bound = chains.library(bound)
         bound, rules = bind_rules(constraints, bound)
         engine = SGDEngine() if self.engine == "sgd" else self.engine
         if isinstance(engine, SGDEngine):
@@ -227,6 +235,8 @@ class SMNNDiscoverer(BaseDiscoverer):
         found = replace(
             found,
             extras={**found.extras, "outliers_": outliers},
+            noise_std=_spread(found.noise_std, seen),
+            observation=None if columns is None else columns.observation,
             interpolation=self.input_interpolation,
         )
         warn_of_misfit(found, trajectories)
@@ -240,6 +250,9 @@ class SMNNDiscoverer(BaseDiscoverer):
                 stacklevel=5,
             )
         return found
+
+    def _may_be_unmeasured(self, column: str, columns: Sequence[str]) -> bool:
+        return self.order != 1 and is_derivative(column, columns)
 
     def _solve(
         self,
@@ -341,3 +354,10 @@ class SMNNDiscoverer(BaseDiscoverer):
                 stacklevel=6,
             )
         return found
+
+
+def _spread(values: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values of measured columns among all, NaN elsewhere."""
+    out = np.full(len(seen), np.nan)
+    out[seen] = values
+    return out

@@ -8,8 +8,8 @@ effective degrees of freedom cost O(T).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,24 +41,32 @@ class ChannelFit:
 
     Attributes
     ----------
-    values, slopes : tuple of ndarray of shape (n,)
-        The state and its time derivative (per unit of the steps' time) at every node of each run.
-    curvatures : tuple of ndarray of shape (n,)
-        The second time derivative.
-    slope_variance : tuple of ndarray of shape (n,)
-        Of the slopes, if the precision that was given is the inverse variance of the data.
+    derivatives : tuple of ndarray of shape (n, R + 1)
+        The state and its time derivatives (per unit of the steps' time) at every node of each run;
+        0 where a run has too few data to tell them.
+    variances : tuple of ndarray of shape (n, R + 1)
+        Of the derivatives, if the precision that was given is the inverse variance of the data;
+        infinite where nothing tells them.
     leverage : tuple of ndarray of shape (n,)
         d value_i / d data_i, 0 where nothing was measured; they sum to the degrees of freedom.
     smoothness : float
         The weight that cross-validation chose.
     """
 
-    values: tuple[Array, ...]
-    slopes: tuple[Array, ...]
-    curvatures: tuple[Array, ...]
-    slope_variance: tuple[Array, ...]
+    derivatives: tuple[Array, ...]
+    variances: tuple[Array, ...]
     leverage: tuple[Array, ...]
     smoothness: float
+
+    @property
+    def values(self) -> tuple[Array, ...]:
+        """The state itself, (n,) per run."""
+        return tuple(part[:, 0] for part in self.derivatives)
+
+    @property
+    def slopes(self) -> tuple[Array, ...]:
+        """First derivatives, (n,) per run."""
+        return tuple(part[:, 1] for part in self.derivatives)
 
 
 def _taylor_blocks(steps: Array, order: int, decay: float) -> tuple[Array, Array]:
@@ -81,8 +89,8 @@ class _Solved:
     """Fits of several channels that share their data's weights, for one smoothness weight."""
 
     y: list[Array]  # per run (n, R+1, channels)
+    variances: list[Array]  # per run (n, R+1)
     leverage: list[Array]  # per run (n,)
-    slope_variance: list[Array]  # per run (n,)
     gcv: Array  # (channels,)
 
 
@@ -91,13 +99,17 @@ def _solve(
     data: Sequence[Array],
     precision: Sequence[Array],
     smoothness: float,
+    order: int,
 ) -> _Solved:
-    fits, leverages, slope_variances = [], [], []
+    fits, leverages, spreads = [], [], []
     for (diagonal, lower), x, weight in zip(blocks, data, precision, strict=True):
-        if not weight.any():  # nothing tells this run: no matrix to solve with, and no answer
-            fits.append(np.zeros((*diagonal.shape[:2], x.shape[1])))
-            leverages.append(np.zeros(len(weight)))
-            slope_variances.append(np.full(len(weight), np.inf))
+        # What a run does not tell stays 0 and of no precision.
+        y = np.zeros((len(weight), order + 1, x.shape[1]))
+        variances = np.full((len(weight), order + 1), np.inf)
+        fits.append(y)
+        spreads.append(variances)
+        leverages.append(np.zeros(len(weight)))
+        if not weight.any():  # no matrix to solve with
             continue
         matrix = smoothness * diagonal
         matrix[:, 0, 0] += weight
@@ -107,16 +119,49 @@ def _solve(
             return _Solved([], [], [], np.full(x.shape[1], np.inf))
         right = np.zeros((*matrix.shape[:2], x.shape[1]))
         right[:, 0, :] = weight[:, None] * x
-        fits.append(factor.solve(right, columns=True))
-        variances = factor.variances()
-        leverages.append(weight * variances[:, 0])
-        slope_variances.append(variances[:, 1])
+        told = slice(matrix.shape[1])
+        y[:, told] = factor.solve(right, columns=True)
+        variances[:, told] = factor.variances()
+        leverages[-1] = weight * variances[:, 0]
     residual = sum(
         (weight[:, None] * (x - y[:, 0, :]) ** 2).sum(axis=0)
         for x, y, weight in zip(data, fits, precision, strict=True)
     )
     freedom = _freedom(precision, leverages)
-    return _Solved(fits, leverages, slope_variances, residual / freedom**2)
+    return _Solved(fits, spreads, leverages, residual / freedom**2)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Smoothness weights tried for some channels; only fits that are a channel's best are held."""
+
+    blocks: Sequence[tuple[Array, Array]]
+    data: Sequence[Array]
+    precision: Sequence[Array]
+    order: int
+    scores: dict[float, Array] = field(default_factory=dict)
+    held: dict[float, _Solved] = field(default_factory=dict)
+
+    def solution(self, weight: float) -> _Solved:
+        """The fit at a weight."""
+        if weight not in self.held:
+            found = _solve(self.blocks, self.data, self.precision, weight, self.order)
+            self.held[weight], self.scores[weight] = found, found.gcv
+        return self.held[weight]
+
+    def least(self, weights: Iterable[float], position: int) -> float:
+        """The weight of the lowest score for one channel."""
+        weights = list(weights)
+        for weight in weights:
+            if weight not in self.scores:
+                self.solution(weight)
+                best = {
+                    min(self.scores, key=lambda one: float(self.scores[one][channel]))
+                    for channel in range(self.data[0].shape[1])
+                }
+                for spare in set(self.held) - best:
+                    del self.held[spare]
+        return min(weights, key=lambda weight: float(self.scores[weight][position]))
 
 
 def _freedom(precision: Sequence[Array], leverages: Sequence[Array]) -> float:
@@ -134,7 +179,10 @@ def _freedom(precision: Sequence[Array], leverages: Sequence[Array]) -> float:
 
 
 def smooth_channels(
-    steps: Sequence[Array], X: Sequence[Array], precision: Sequence[Array]
+    steps: Sequence[Array],
+    X: Sequence[Array],
+    precision: Sequence[Array],
+    orders: Sequence[int] | None = None,
 ) -> tuple[ChannelFit, ...]:
     """Smooth every state of every run, each state with its own cross-validated weight.
 
@@ -146,6 +194,9 @@ def smooth_channels(
         Measured states. Entries with precision 0 are not read.
     precision : sequence of ndarray of shape (n, V)
         Weights of the data, 0 for what was not measured; only their ratios within a state matter.
+    orders : sequence of int, optional
+        R of each state, 3 by default: derivatives up to the R-th are told, and jumps of the R-th
+        are penalised. A run with fewer than R + 2 data of a state has a lower one there.
 
     Returns
     -------
@@ -156,31 +207,31 @@ def smooth_channels(
     ValueError
         If steps are too uneven for any weight to be solved in float64.
     """
-    # A run needs more data than the polynomials that smoothness alone leaves free.
-    fewest = min(int((part > 0).sum(axis=0).min()) for part in precision)
-    order = max(1, min(SMOOTHER_ORDER, fewest - 2))
-    blocks = [_taylor_blocks(step, order, 1.0) for step in steps]
     n_states = X[0].shape[1]
+    orders = [SMOOTHER_ORDER] * n_states if orders is None else list(orders)
     fits: list[ChannelFit | None] = [None] * n_states
     # States that share their weights share every factorisation.
     stacked = np.concatenate(precision)
-    groups: dict[bytes, list[int]] = {}
+    groups: dict[tuple[bytes, int], list[int]] = {}
     scales = np.array([_typical(stacked[:, v]) for v in range(n_states)])
-    for v in range(n_states):
-        groups.setdefault((stacked[:, v] / scales[v]).tobytes(), []).append(v)
-    for members in groups.values():
+    for v, order in enumerate(orders):
+        groups.setdefault(((stacked[:, v] / scales[v]).tobytes(), order), []).append(v)
+    taylor: dict[tuple[int, int], tuple[Array, Array]] = {}
+    for (_, order), members in groups.items():
         weights = [part[:, members[0]] / scales[members[0]] for part in precision]
+        blocks = []
+        for run, weight in enumerate(weights):
+            own = _order_for(int(np.count_nonzero(weight)), order)
+            if (run, own) not in taylor:
+                taylor[run, own] = _taylor_blocks(steps[run], own, 1.0)
+            blocks.append(taylor[run, own])
         data, centre, spread = _standardise([x[:, members] for x in X], weights)
-        solved = {weight: _solve(blocks, data, weights, weight) for weight in SMOOTHNESS_GRID}
+        tried = _Tried(blocks, data, weights, order)
         for position, v in enumerate(members):
-            best = _least(solved, SMOOTHNESS_GRID, position)
+            best = tried.least(SMOOTHNESS_GRID, position)
             if best != SMOOTHNESS_GRID[0]:
-                around = best * REFINED_STEPS
-                for weight in around:
-                    if weight not in solved:
-                        solved[weight] = _solve(blocks, data, weights, weight)
-                best = _least(solved, [best, *around], position)
-            chosen = solved[best]
+                best = tried.least([best, *(best * REFINED_STEPS)], position)
+            chosen = tried.solution(best)
             if not chosen.y:
                 raise ValueError(
                     f"t has steps from {min(map(np.min, steps)):.3g} to "
@@ -188,20 +239,20 @@ def smooth_channels(
                     "Pass the stretches between long gaps as runs of their own, or average samples "
                     "that nearly coincide."
                 )
+            shift = np.zeros(order + 1)
+            shift[0] = centre[position]
             fits[v] = ChannelFit(
-                values=tuple(
-                    centre[position] + spread[position] * y[:, 0, position] for y in chosen.y
-                ),
-                slopes=tuple(spread[position] * y[:, 1, position] for y in chosen.y),
-                curvatures=tuple(
-                    spread[position] * y[:, 2, position] if order > 1 else np.zeros(len(y))
-                    for y in chosen.y
-                ),
-                slope_variance=tuple(part / scales[v] for part in chosen.slope_variance),
+                derivatives=tuple(shift + spread[position] * y[:, :, position] for y in chosen.y),
+                variances=tuple(part / scales[v] for part in chosen.variances),
                 leverage=tuple(chosen.leverage),
                 smoothness=float(best),
             )
     return tuple(fit for fit in fits if fit is not None)
+
+
+def _order_for(n_data: int, order: int) -> int:
+    """R of a run with so many data: more than the polynomials that smoothness alone leaves free."""
+    return min(order, n_data - 2) if n_data > 2 else max(n_data - 1, 0)
 
 
 def smooth_to_slopes(
@@ -258,10 +309,6 @@ def smooth_to_slopes(
             lowest, chosen = gcv, fits
     values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)
     return values, tuple(spread[0] * y[:, 1] for y in chosen)
-
-
-def _least(solved: Mapping[float, _Solved], weights: Iterable[float], position: int) -> float:
-    return min(weights, key=lambda weight: float(solved[weight].gcv[position]))
 
 
 def _typical(precision: Array) -> float:

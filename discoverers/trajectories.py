@@ -123,6 +123,7 @@ def as_trajectories(
     min_samples: int = MIN_SAMPLES,
     prefix: str = "x",
     state_names: StateNames | None = None,
+    may_be_unmeasured: Callable[[str, Sequence[str]], bool] | None = None,
 ) -> Trajectories:
     """Check measured time series in any accepted form and return them as `Trajectories`.
 
@@ -155,6 +156,9 @@ def as_trajectories(
     state_names : callable, default=None
         Where the columns of `X` are not the states themselves: the names of the states that `x0`
         is about, as a function of the names of the columns and of the inputs.
+    may_be_unmeasured : callable, default=None
+        Whether a column may be NaN in every row, as a function of its name and of all names;
+        by default none may.
 
     Returns
     -------
@@ -198,10 +202,13 @@ def as_trajectories(
     measured = np.any([run.measured.any(axis=0) for run in runs], axis=0)
     if not measured.all():
         unseen = [name for name, seen in zip(names, measured, strict=True) if not seen]
-        raise ValueError(
-            f"X: state(s) {unseen} are NaN in every row, so nothing can be learnt about them. "
-            f"Leave the column(s) out."
-        )
+        if may_be_unmeasured is not None:
+            unseen = [name for name in unseen if not may_be_unmeasured(name, names)]
+        if unseen:
+            raise ValueError(
+                f"X: state(s) {unseen} are NaN in every row, so nothing can be learnt about them. "
+                f"Leave the column(s) out."
+            )
     return Trajectories(
         runs=runs,
         ids=tuple(run.id for run in raw.runs),

@@ -7,9 +7,9 @@ import sympy
 from scipy.integrate import solve_ivp
 
 from discoverers import SMNNDiscoverer
+from discoverers.chains import read_chains
 from discoverers.constraints import Known
 from discoverers.denoising import denoise
-from discoverers.second_order import with_smoothed_velocities, with_velocities
 from discoverers.trajectories import as_trajectories
 
 x, v, u = sympy.Symbol("x"), sympy.Symbol("x'"), sympy.Symbol("u")
@@ -110,24 +110,26 @@ def test_slopes_of_the_smoother_vary_as_much_as_they_say():
         denoised = denoise(as_trajectories(t, noisy))
         scale = denoised.time_scale
         errors.append(denoised.slopes[0][10:-10, 0] / scale - 2.0 * np.cos(2.0 * t[10:-10]))
-        stated.append(np.sqrt(denoised.slope_variance[0][10:-10, 0]) / scale)
+        stated.append(np.sqrt(denoised.fits[0].variances[0][10:-10, 1]) / scale)
     ratio = np.sqrt(np.mean(np.square(errors))) / np.mean(stated)
     assert 0.6 < ratio < 1.4
 
 
 def test_velocities_join_the_states_without_data():
     runs = as_trajectories([0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 4.0, 7.0])
-    wide = with_velocities(runs)
+    chains = read_chains(2, runs.state_names)
+    wide = chains.trajectories(runs)
     assert wide.state_names == ("x0", "x0'")
     assert not wide[0].measured[:, 1].any()
-    denoised = with_smoothed_velocities(denoise(runs))
+    denoised = chains.denoised(denoise(runs, orders=chains.smoother_orders()))
     assert denoised.states[0].shape == (4, 2)
     assert denoised.inferred.tolist() == [False, True]
 
 
-def test_an_order_that_there_is_not_is_refused():
+@pytest.mark.parametrize("order", [0, 1.5, [2, 2], {"y": 2}, [True]])
+def test_an_order_that_there_is_not_is_refused(order):
     with pytest.raises(ValueError, match="order"):
-        SMNNDiscoverer(order=3).fit(np.arange(9.0), np.arange(9.0))
+        SMNNDiscoverer(order=order).fit(np.arange(9.0), np.arange(9.0))
 
 
 def coupled(noise, missing):

@@ -404,7 +404,7 @@ def test_a_run_without_any_measurement_says_so_and_leaves_the_others_alone(sampl
     (both,) = smooth_channels([steps, steps], [x, np.zeros_like(x)], [one, 0.0 * one])
     np.testing.assert_allclose(both.values[0], np.sin(t), atol=0.03)
     assert not both.leverage[1].any()
-    assert np.isinf(both.slope_variance[1]).all()
+    assert np.isinf(both.variances[1]).all()
     assert np.isfinite(both.values[1]).all()
     slopes = np.cos(t) * 6.0 / (samples - 1)
     values, _ = smooth_to_slopes(

@@ -250,8 +250,7 @@ def _cut(
             states=cut(denoised.states),
             slopes=cut(denoised.slopes),
             steps=cut(denoised.steps, -1),
-            curvatures=cut(denoised.curvatures),
-            slope_variance=cut(denoised.slope_variance),
+            fits=(),
             outliers=cut(denoised.outliers),
         ),
     )

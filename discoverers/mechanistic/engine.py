@@ -205,7 +205,7 @@ class SGDEngine(BaseEstimator):
                 "engine='sgd' takes the constraints Known, Required and Forbidden; for Bounded and "
                 "Shared use engine='closed_form'."
             )
-        reported = denoised.inferred if denoised.n_inferred else ~denoised.inferred
+        reported = ~denoised.inferred if denoised.chains is None else denoised.inferred
         names = [
             name
             for name, own in zip(trajectories.state_names, ~denoised.inferred, strict=True)

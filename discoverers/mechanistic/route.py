@@ -99,7 +99,7 @@ class Task:
     ) -> Task:
         """Prepare a task; arguments are those of `SGDEngine.discover`, by reported equation."""
         denoised = allow_for_truncation(denoised, MechanisticIntegral(), engine.window)
-        order = 2 if denoised.n_inferred else 1
+        order = 1 if denoised.chains is None else 2
         fixed = ~np.isnan(known)
         given = np.where(fixed, known, 0.0)
         active = allowed & ~fixed
@@ -111,10 +111,7 @@ class Task:
         library.check_finite(np.concatenate(theta))
         start: Array | None = None
         if closed is not None:
-            states = tuple(
-                fitted.X if order == 1 else np.hstack([fitted.X, fitted.derivative])
-                for fitted in closed.solution
-            )
+            states = tuple(fitted.full for fitted in closed.solution)
             start = np.where(fixed, given, closed.coef)
             active &= (closed.coef != 0.0) | required
         elif engine.start == "warm":

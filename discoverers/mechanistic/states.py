@@ -33,7 +33,9 @@ def fitted_states(route: Route) -> tuple[FittedTrajectory, ...]:
             rates.append(route.network.rates(theta).numpy())
     if task.order > 1:
         return tuple(
-            FittedTrajectory(t=run.t, X=x[:, :count], derivative=x[:, count:], u=run.u)
+            FittedTrajectory(
+                t=run.t, X=x[:, :count], derivative=x[:, count:], u=run.u, chain=x[:, count:]
+            )
             for run, x in zip(task.trajectories, states, strict=True)
         )
     denoised = task.denoised

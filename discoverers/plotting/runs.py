@@ -44,7 +44,7 @@ def fitted_channels(
     estimator: "BaseDiscoverer", fitted: "FittedTrajectory", times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what would be measured of the fitted states, shape (n, C)."""
-    return _observed(estimator, fitted, times, fitted(times))
+    return _observed(estimator, fitted, times, fitted.full_at(times, estimator.equations_))
 
 
 def simulated_channels(
@@ -56,7 +56,7 @@ def simulated_channels(
     u: Any = None
     if fitted.u.shape[1]:
         u = interpolated_input(fitted.t, fitted.u, estimator.training_data_.interpolation)
-    states = simulate(estimator.equations_, times, fitted.X[0], u=u).X
+    states = simulate(estimator.equations_, times, fitted.full[0], u=u).X
     return _observed(estimator, fitted, times, states)
 
 
@@ -67,7 +67,7 @@ def _observed(
     states: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     if estimator.observation_ is None:
-        return states
+        return states[:, : len(estimator.state_names_)]
     from discoverers.prediction import channels
 
     inputs = fitted.inputs(times, estimator.training_data_.interpolation)

@@ -1,0 +1,303 @@
+"""Equations of higher order, ``x'' = f(x, x', u)`` or ``x''' = ...``, as a first-order system.
+
+Positions need data; velocities, accelerations and so on join the states, measured or not. Their
+rows ``x' = v`` are known. Where a derivative was not measured, what the smoother says of it, from
+lower derivatives that were, stands in for data in stage 2, and the joint fit of stage 3 does
+without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from .constraints import Constraint, Known
+from .denoising import Denoised
+from .equation_checks import derivative_levels, derivative_names
+from .libraries import BoundLibrary, Term
+from .noise import RELATIVE_FLOOR
+from .smoothing import SMOOTHER_ORDER, ChannelFit
+from .trajectories import Trajectories
+
+__all__ = ["Chains", "DerivativeColumns", "is_derivative", "measured_columns", "read_chains"]
+
+Array = NDArray[np.float64]
+
+PRIME = "'"
+
+
+@dataclass(frozen=True)
+class DerivativeColumns:
+    """Columns of `X` that are states or derivatives of them; see `discoverers.prediction.Observes`.
+
+    Parameters
+    ----------
+    places : tuple of int
+        Where each column stands in the states followed by their derivatives.
+    """
+
+    places: tuple[int, ...]
+
+    def values(self, X: Array, F: Array, U: Array) -> Array:
+        """Columns (n, C) of states and derivatives (n, N)."""
+        return X[:, list(self.places)]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """States, their derivatives below the order of their equations, and the columns that tell them.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The user's states, V of them.
+    orders : tuple of int
+        Order of each equation.
+    columns : tuple of int
+        Where each column of `X` stands in `state_names`.
+    """
+
+    names: tuple[str, ...]
+    orders: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """States and derivatives, N of them: x, y, x', y', ..."""
+        return derivative_names(self.names, self.orders)
+
+    @property
+    def highest(self) -> NDArray[np.intp]:
+        """Where the state stands whose rate is the user's equation, (V,)."""
+        return np.array([self._place(v, order - 1) for v, order in enumerate(self.orders)])
+
+    def _place(self, state: int, level: int) -> int:
+        return derivative_levels(self.orders).index((state, level))
+
+    def levels_of(self, state: int) -> list[int]:
+        """Where a state and its derivatives stand, from the lowest."""
+        return [self._place(state, level) for level in range(self.orders[state])]
+
+    @property
+    def observation(self) -> DerivativeColumns | None:
+        """How the columns of `X` follow from the states; None if they are the states."""
+        if self.columns == tuple(range(len(self.names))):
+            return None
+        return DerivativeColumns(self.columns)
+
+    # --- the parts of the problem
+
+    def smoother_orders(self) -> list[int]:
+        """R of the smoother of each column of `X`, for the derivatives that are read off it."""
+        levels = derivative_levels(self.orders)
+        wanted = [self.orders[levels[place][0]] - levels[place][1] for place in self.columns]
+        # Two derivatives are read off the common smoother; each further one needs one more, and
+        # one that lies above the last is itself continuous.
+        return [SMOOTHER_ORDER if k < 3 else k + 2 for k in wanted]
+
+    def trajectories(self, measured: Trajectories) -> Trajectories:
+        """The same runs with all derivatives as states, NaN where nothing was measured."""
+        columns, size = list(self.columns), len(self.state_names)
+
+        def spread(values: Array) -> Array:
+            out = np.full((*values.shape[:-1], size), np.nan)
+            out[..., columns] = values
+            return out
+
+        runs = tuple(replace(run, X=spread(run.X), x0=spread(run.x0)) for run in measured)
+        return replace(measured, runs=runs, state_names=self.state_names)
+
+    def kinematics(self) -> list[Constraint]:
+        """``x' = v`` for everything below the highest derivatives, as constraints."""
+        names = self.state_names
+        return [
+            Known(names[low], names[high], only=True)
+            for state in range(len(self.names))
+            for low, high in zip(self.levels_of(state)[:-1], self.levels_of(state)[1:], strict=True)
+        ]
+
+    def library(self, library: BoundLibrary) -> BoundLibrary:
+        """The library with every derivative as a term: ``x' = v`` needs it, laws may not use it."""
+        derivatives = [name for name in self.state_names if name not in self.names]
+        present = {term.expr for term in library.terms}
+        missing = [name for name in derivatives if sympy.Symbol(name) not in present]
+        if not missing:
+            return library
+        added = tuple(Term(sympy.Symbol(name), name, 1) for name in missing)
+        barred = np.zeros((len(library.state_names), len(added)), dtype=bool)
+        return replace(
+            library,
+            terms=(*library.terms, *added),
+            allowed=np.hstack([library.allowed, barred]),
+        )
+
+    def denoised(self, columns: Denoised) -> Denoised:
+        """Denoised states and derivatives; estimates stand in `data` beside what was measured.
+
+        Of a derivative there are estimates from every column that is a lower one, and its own;
+        they are averaged by their variances.
+        """
+        places = derivative_levels(self.orders)
+        channel = {place: c for c, place in enumerate(self.columns)}
+        scale, size = columns.time_scale, len(places)
+        lengths = [len(part) for part in columns.data]
+        data = [np.zeros((n, size)) for n in lengths]
+        precision = [np.zeros((n, size)) for n in lengths]
+        states = [np.zeros((n, size)) for n in lengths]
+        slopes = [np.zeros((n, size)) for n in lengths]
+        measured = [(np.zeros((n, size)), np.zeros((n, size))) for n in lengths]
+        noise_std, discrepancy = np.zeros(size), np.zeros(size)
+        for k, (state, level) in enumerate(places):
+            below = [
+                (columns.fits[channel[place]], level - lower)
+                for lower in range(level + 1)
+                if (place := self._place(state, lower)) in channel
+            ]
+            own = channel.get(k)
+            lower_ones = [(fit, rise) for fit, rise in below if rise > 0]
+            estimates = []
+            for i in range(len(lengths)):
+                states[i][:, k], _ = _average(below, i, scale)
+                rates, _ = _average([(fit, rise + 1) for fit, rise in below], i, scale)
+                slopes[i][:, k] = scale * rates
+                nothing = np.zeros(lengths[i]), np.full(lengths[i], np.inf)
+                estimates.append(_average(lower_ones, i, scale) if lower_ones else nothing)
+            if own is None:
+                amplitude = float(np.concatenate([part[:, k] for part in states]).std())
+                discrepancy[k] = RELATIVE_FLOOR * (amplitude if amplitude > 0.0 else 1.0)
+            else:
+                discrepancy[k] = columns.discrepancy[own]
+            for i, (value, variance) in enumerate(estimates):
+                inferred = 1.0 / (variance + discrepancy[k] ** 2)
+                known, weight = np.zeros(lengths[i]), np.zeros(lengths[i])
+                if own is not None:
+                    known, weight = columns.data[i][:, own], columns.precision[i][:, own]
+                measured[i][0][:, k], measured[i][1][:, k] = known, weight
+                total = weight + inferred
+                precision[i][:, k] = total
+                top = weight * known + inferred * value
+                data[i][:, k] = np.divide(top, total, out=np.zeros_like(top), where=total > 0)
+            if own is None:
+                every = np.concatenate([part[:, k] for part in precision])
+                noise_std[k] = np.sqrt(1.0 / np.mean(every))
+            else:
+                noise_std[k] = columns.noise_std[own]
+        source = [channel[self._told_by(state, level, channel)] for state, level in places]
+        return replace(
+            columns,
+            data=tuple(data),
+            precision=tuple(precision),
+            states=tuple(states),
+            slopes=tuple(slopes),
+            noise_std=noise_std,
+            discrepancy=discrepancy,
+            smoothness=columns.smoothness[source],
+            freedom=columns.freedom[source],
+            fits=(),
+            chains=self,
+            measured=tuple(measured),
+        )
+
+    def _told_by(self, state: int, level: int, channel: Mapping[int, int]) -> int:
+        """The highest measured derivative at or below one."""
+        return next(
+            place for k in range(level, -1, -1) if (place := self._place(state, k)) in channel
+        )
+
+
+def _average(fits: Sequence[tuple[ChannelFit, int]], run: int, scale: float) -> tuple[Array, Array]:
+    """Derivatives of several fits averaged by their variances, and the variance of the average."""
+    weights = np.stack([scale ** (2 * rise) / fit.variances[run][:, rise] for fit, rise in fits])
+    values = np.stack([fit.derivatives[run][:, rise] / scale**rise for fit, rise in fits])
+    total = weights.sum(axis=0)
+    top = (weights * values).sum(axis=0)
+    variance = np.divide(1.0, total, out=np.full_like(total, np.inf), where=total > 0)
+    return np.divide(top, total, out=np.zeros_like(top), where=total > 0), variance
+
+
+def is_derivative(name: str, names: Sequence[str]) -> bool:
+    """Whether a column is named as the derivative of another: x' beside x."""
+    return name != name.rstrip(PRIME) and name.rstrip(PRIME) in names
+
+
+def measured_columns(trajectories: Trajectories) -> tuple[Trajectories, NDArray[np.bool_]]:
+    """The columns of which anything was measured, and which they are, (C,)."""
+    seen = np.any([run.measured.any(axis=0) for run in trajectories], axis=0)
+    if seen.all():
+        return trajectories, seen
+    runs = tuple(replace(run, X=run.X[:, seen], x0=run.x0[seen]) for run in trajectories)
+    names = tuple(np.array(trajectories.state_names)[seen].tolist())
+    return replace(trajectories, runs=runs, state_names=names), seen
+
+
+def read_chains(
+    order: int | Sequence[int] | Mapping[str, int], columns: Sequence[str]
+) -> Chains | None:
+    """What `order` says about the columns of `X`; None for a system of first order.
+
+    Parameters
+    ----------
+    order : int, sequence of int or mapping of str to int
+        Of all equations; of each state; or by name, 1 for those that are left out.
+    columns : sequence of str
+        Names of the columns of `X`: states, and derivatives named ``x'``.
+
+    Returns
+    -------
+    Chains or None
+
+    Raises
+    ------
+    ValueError
+        If orders do not fit the states, or a derivative is measured that no equation has.
+    """
+    if isinstance(order, int) and order == 1:
+        return None
+    states = tuple(name for name in columns if not is_derivative(name, columns))
+    lost = [name for name in states if name.endswith(PRIME)]
+    if lost:
+        raise ValueError(
+            f"X has the column(s) {lost}, but not {[name.rstrip(PRIME) for name in lost]}. A "
+            "position that is never measured is known up to a constant only, so no law in it can "
+            "be told: measure it, or write the equations for the derivative alone, under a name "
+            "without primes and of an order lower by one."
+        )
+    orders = _orders(order, states)
+    if max(orders) == 1 and states == tuple(columns):
+        return None
+    levels = derivative_names(states, orders)
+    beyond = [name for name in columns if name not in levels]
+    if beyond:
+        raise ValueError(
+            f"X has the column(s) {beyond}, derivatives of the order of their equations or more: "
+            f"with order={order!r} the columns may be {list(levels)}. Leave the others out, or "
+            "raise the order."
+        )
+    return Chains(states, orders, tuple(levels.index(name) for name in columns))
+
+
+def _orders(
+    order: int | Sequence[int] | Mapping[str, int], states: tuple[str, ...]
+) -> tuple[int, ...]:
+    if isinstance(order, Mapping):
+        unknown = sorted(set(order) - set(states))
+        if unknown:
+            raise ValueError(f"order names {unknown}, but the states are {list(states)}.")
+        orders = [order.get(name, 1) for name in states]
+    elif isinstance(order, (str, bytes)) or not isinstance(order, (int, Sequence, np.ndarray)):
+        raise ValueError(f"order must be an integer, one per state, or a mapping, got {order!r}.")
+    else:
+        orders = [order] * len(states) if isinstance(order, int) else list(order)
+    if len(orders) != len(states):
+        raise ValueError(
+            f"order has {len(orders)} entries, but there are {len(states)} states: {list(states)} "
+            "(columns named as derivatives of others do not count)."
+        )
+    whole = [isinstance(one, (int, np.integer)) and not isinstance(one, bool) for one in orders]
+    if not all(whole) or min(orders) < 1:
+        raise ValueError(f"order must hold integers of at least 1, got {order!r}.")
+    return tuple(int(one) for one in orders)
