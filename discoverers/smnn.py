@@ -17,7 +17,7 @@ from .automatic import grow, worth_growing
 from .automatic.report import constants_frame, report_growth, with_alternatives
 from .base import BaseDiscoverer
 from .chains import is_derivative, measured_columns, read_chains
-from .constraints import Constraint, Rules, bind_rules
+from .constraints import Constraint, Known, Rules, bind_rules
 from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning, IdentifiabilityWarning
@@ -204,10 +204,13 @@ class SMNNDiscoverer(BaseDiscoverer):
         noise_std = known_noise(self.noise_std, trajectories.n_states)
         trajectories, seen = measured_columns(trajectories)
         chains = read_chains(self.order, trajectories.state_names)
-        if isinstance(library, AutoLibrary) and (chains is not None or self.constraints):
+        if isinstance(library, AutoLibrary) and not all(
+            isinstance(one, Known) and one.only for one in self.constraints
+        ):
             raise ValueError(
-                "library='auto' works with order=1 and without constraints so far; name the terms, "
-                "as in library='poly3+fourier', to use them."
+                "library='auto' takes equations that are known as a whole, Known(..., only=True), "
+                "and no other constraints; name the terms, as in library='poly3+fourier', to use "
+                "them."
             )
         trajectories = with_interpolation(trajectories, self.input_interpolation)
         denoised = denoise(
@@ -221,7 +224,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         constraints = list(self.constraints)
         if chains is not None:
             trajectories = chains.trajectories(trajectories)
-            denoised = chains.denoised(denoised)
+            denoised = chains.denoised(denoised, known_noise=noise_std is not None)
             constraints += chains.kinematics()
         bound = library.bind(trajectories.state_names, trajectories.input_names)
         if chains is not None:
@@ -299,20 +302,12 @@ class SMNNDiscoverer(BaseDiscoverer):
         if isinstance(library, AutoLibrary):
             found = replace(found, extras={**found.extras, "constants_": constants_frame()})
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
-            grown = grow(
-                trajectories,
-                denoised,
-                library,
-                bound,
-                found.coef,
-                rules.known,
-                self.window,
-                self._iterations,
-            )
+            coef = refined.coef if refined else selection.coef
+            grown = grow(selection, coef, library, self.window, self._iterations)
             if grown is not None and grown.better:
-                found = report_growth(grown, found, trajectories, denoised)
+                found = report_growth(grown, found, selection)
             elif grown is not None:
-                found = with_alternatives(grown, found, trajectories)
+                found = with_alternatives(grown, found, selection)
         return found
 
     def _descend(

@@ -64,9 +64,9 @@ class Records:
         )
         X = np.concatenate([run.X for run in trajectories])
         weight = np.concatenate([run.weight for run in trajectories])[:, None]
-        gross = np.concatenate(denoised.outliers)
-        seen = ~np.isnan(X) & (weight > 0.0) & ~gross
-        precision = np.concatenate(denoised.precision)
+        # Of a gross error, and of a derivative that nobody measured, the precision is 0.
+        precision = np.concatenate([part for _, part in denoised.measurements])
+        seen = ~np.isnan(X) & (weight > 0.0) & (precision > 0.0)
         variance = np.where(seen, 1.0 / np.where(precision > 0.0, precision, 1.0), 0.0)
         variance = variance - denoised.discrepancy**2
         unit = np.maximum(denoised.noise_std, 1e-150) ** 2

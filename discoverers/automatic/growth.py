@@ -14,6 +14,7 @@ from discoverers.inputs import engine_interpolation
 from discoverers.integration import MechanisticIntegral
 from discoverers.libraries import AutoLibrary, BoundLibrary, Variables
 from discoverers.regression import allow_for_truncation
+from discoverers.selection import Selection
 from discoverers.shooting import Record, integrate
 from discoverers.trajectories import Trajectories
 
@@ -78,12 +79,9 @@ def worth_growing(chi2: Array) -> bool:
 
 
 def grow(
-    trajectories: Trajectories,
-    denoised: Denoised,
-    library: AutoLibrary,
-    bound: BoundLibrary,
+    selection: Selection,
     coef: Array,
-    known: Array,
+    library: AutoLibrary,
     window: int,
     iterations: Callable[[str, int], Iterable[int]] = count,
 ) -> Growth | None:
@@ -91,16 +89,12 @@ def grow(
 
     Parameters
     ----------
-    trajectories : Trajectories
-    denoised : Denoised
+    selection : Selection
+        The polynomial stage: runs, denoised states, candidates, and which coefficients are known.
+        An equation that has a known one has no other terms.
+    coef : ndarray of shape (V', K')
+        What was chosen among the kept candidates, derivatives' equations among them.
     library : AutoLibrary
-    bound : BoundLibrary
-        Its polynomials.
-    coef : ndarray of shape (V, K)
-        What the polynomial stage chose among them.
-    known : ndarray of shape (V, K)
-        Coefficients that are given, NaN where they are not; equations that have one have no other
-        terms.
     window : int
         Samples between free initial values of the weak form.
     iterations : callable, optional
@@ -112,6 +106,7 @@ def grow(
     Growth or None
         None if no system could be followed through the records.
     """
+    trajectories, denoised = selection.trajectories, selection.denoised
     n_runs = len(trajectories)
     whole = sum(len(run.t) for run in trajectories) <= LONGEST
     if not whole:
@@ -127,7 +122,7 @@ def grow(
         names,
         values,
         trajectories.n_states,
-        own=library.own(_variables(bound)),
+        own=library.own(_variables(selection.library)),
         without=library.without,
         degree=library.degree,
     )
@@ -136,7 +131,7 @@ def grow(
         trajectories, allow_for_truncation(denoised, integral, window), integral, window, names
     )
     proposals = Proposals.build(form, templates)
-    start = _system(bound, coef, known, templates)
+    start = _system(selection, coef, templates)
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))
     found = search(judge, proposals, start, iterations)
@@ -150,12 +145,11 @@ def _variables(bound: BoundLibrary) -> Variables:
     return Variables(bound.variables[:n], bound.variables[n:])
 
 
-def _system(
-    bound: BoundLibrary, coef: Array, known: Array, templates: Sequence[Template]
-) -> System:
+def _system(selection: Selection, coef: Array, templates: Sequence[Template]) -> System:
     """The polynomial stage's system; known coefficients have their values, whatever it says."""
     held = {template.expr: template for template in templates}
-    given = ~np.isnan(known)
+    terms = [selection.library.terms[k] for k in selection.kept]
+    rules = selection.rules
     dearest = max(template.competitors for template in templates if not template.factors)
     return System(
         tuple(
@@ -165,10 +159,10 @@ def _system(
                     float(value),
                     known=bool(fixed),
                 )
-                for term, value, fixed in zip(bound.terms, row, row_given, strict=True)
+                for term, value, fixed in zip(terms, row, row_fixed, strict=True)
                 if value != 0.0
             )
-            for row, row_given in zip(np.where(given, known, coef), given, strict=True)
+            for row, row_fixed in zip(rules.complete(coef), rules.fixed, strict=True)
         )
     )
 
@@ -252,5 +246,10 @@ def _cut(
             steps=cut(denoised.steps, -1),
             fits=(),
             outliers=cut(denoised.outliers),
+            measured=tuple(
+                (values[first : first + length], precision[first : first + length])
+                for i, first, length in pieces
+                for values, precision in [denoised.measurements[i]]
+            ),
         ),
     )

@@ -10,41 +10,39 @@ import pandas as pd
 import sympy
 from numpy.typing import NDArray
 
-from discoverers.denoising import Denoised
 from discoverers.discovery import Discovery, FittedTrajectory
 from discoverers.equations import Equations
 from discoverers.formatting import term_name
 from discoverers.reporting import TIED, alternatives_frame, front_frame
+from discoverers.selection import Selection
 from discoverers.sparse.criterion import deviance
-from discoverers.trajectories import Trajectories
 
 from .growth import Growth
 from .judge import Verdict
+from .systems import System
 
 __all__ = ["constants_frame", "report_growth", "with_alternatives"]
 
 Array = NDArray[np.float64]
 
 
-def report_growth(
-    growth: Growth, polynomial: Discovery, trajectories: Trajectories, denoised: Denoised
-) -> Discovery:
+def report_growth(growth: Growth, polynomial: Discovery, selection: Selection) -> Discovery:
     """Put the grown system in the place of the polynomial stage's."""
     found = growth.found
     best, judge = found.best, found.judge
-    states, inputs = trajectories.state_names, trajectories.input_names
-    equations = best.system.equations(states, inputs)
-    names, coef, coef_std = _table(best, (*states, *inputs))
+    equations = _equations(best.system, selection)
+    names, coef, coef_std = _table(best, selection)
     noise_std = judge.noise_left(best)
     chi2 = (noise_std / judge.noise_std) ** 2
     # What was chosen among near-equals counts as the best.
     lowest = found.pool[0].score
     others = [one for one in found.pool if one is not best]
-    systems = [one.system.equations(states, inputs) for one in (best, *others)]
+    systems = [_equations(one.system, selection) for one in (best, *others)]
+    sizes = np.array([len(law) for law in best.system.laws], dtype=np.float64)
     history = polynomial.history.assign(
-        noise_std=noise_std,
-        n_terms=[len(law) for law in best.system.laws],
-        chi2=chi2,
+        noise_std=selection.by_state(noise_std),
+        n_terms=selection.reported(sizes).astype(int),
+        chi2=selection.worst(chi2),
         terms_tried=growth.n_tried,
         systems_calibrated=found.n_judged,
     )
@@ -54,33 +52,52 @@ def report_growth(
         terms=names,
         coef=coef,
         coef_std=coef_std,
-        pareto_front=_front(growth, trajectories),
-        noise_std=noise_std,
-        solution=_solution(growth, equations, trajectories, denoised),
+        pareto_front=_front(growth, selection),
+        noise_std=selection.by_column(noise_std),
+        solution=_solution(growth, equations, selection),
         history=history,
         converged=best.fit.converged,
         extras={
             **polynomial.extras,
-            "chi2_": chi2,
+            "chi2_": selection.worst(chi2),
             "alternatives_": alternatives_frame(systems, [lowest, *(one.score for one in others)]),
             "identifiable_": not any(one.score <= lowest + TIED for one in others),
-            "constants_": _constants(best, states),
+            "constants_": _constants(best, selection),
         },
     )
 
 
-def _table(best: Verdict, variables: tuple[str, ...]) -> tuple[tuple[str, ...], Array, Array]:
+def _equations(system: System, selection: Selection) -> Equations:
+    """The user's equations: those of a derivative's rate as equations of higher order."""
+    runs, chains = selection.trajectories, selection.chains
+    found = system.equations(runs.state_names, runs.input_names)
+    if chains is None:
+        return found
+    return Equations(
+        [found[int(place)] for place in chains.highest],
+        chains.names,
+        runs.input_names,
+        order=chains.orders,
+    )
+
+
+def _table(best: Verdict, selection: Selection) -> tuple[tuple[str, ...], Array, Array]:
     """Names of the terms, coefficients and standard errors, (V, K)."""
-    symbols = [sympy.Symbol(name) for name in variables]
+    runs = selection.trajectories
+    symbols = [sympy.Symbol(name) for name in (*runs.state_names, *runs.input_names)]
     names: dict[str, int] = {}
     entries = []
     errors = iter(best.fit.errors.tolist())
+    laws = np.arange(len(best.system.laws), dtype=np.float64)
+    reported = selection.reported(laws).astype(int).tolist()
     for state, law in enumerate(best.system.laws):
         for one in law:
-            name = term_name(sympy.N(one.expr(), 6), symbols)
-            place = names.setdefault(name, len(names))
-            entries.append((state, place, one.coefficient, next(errors)))
-    coef = np.zeros((len(best.system.laws), max(len(names), 1)))
+            error = 0.0 if one.known else next(errors)
+            if state in reported:
+                name = term_name(sympy.N(one.expr(), 6), symbols)
+                place = names.setdefault(name, len(names))
+                entries.append((reported.index(state), place, one.coefficient, error))
+    coef = np.zeros((len(reported), max(len(names), 1)))
     std = np.zeros_like(coef)
     for state, place, value, error in entries:
         # A power of 2.0000001 reads as a square does.
@@ -94,27 +111,28 @@ def constants_frame(rows: Sequence[tuple[str, str, float, float]] = ()) -> pd.Da
     return pd.DataFrame(list(rows), columns=["equation", "term", "p", "p_std"])
 
 
-def _constants(best: Verdict, states: tuple[str, ...]) -> pd.DataFrame:
-    errors = iter(best.fit.errors[len(best.fit.theta) :].tolist())
+def _constants(best: Verdict, selection: Selection) -> pd.DataFrame:
+    errors = iter(best.fit.errors[best.fit.n_free :].tolist())
+    names = np.array(selection.trajectories.state_names, dtype=object)
+    if selection.chains is not None:
+        # The constants of x'' = ... stand in the equation of the state x.
+        names[selection.chains.highest] = selection.chains.names
     return constants_frame(
         [
-            (name, str(one.template.expr), one.parameter, next(errors))
-            for name, law in zip(states, best.system.laws, strict=True)
+            (str(name), str(one.template.expr), one.parameter, next(errors))
+            for name, law in zip(names, best.system.laws, strict=True)
             for one in law
             if one.template.has_parameter
         ]
     )
 
 
-def with_alternatives(
-    growth: Growth, polynomial: Discovery, trajectories: Trajectories
-) -> Discovery:
+def with_alternatives(growth: Growth, polynomial: Discovery, selection: Selection) -> Discovery:
     """The polynomial stage's system, which stays, with what came close in the larger library."""
     pool = growth.found.pool
-    names = trajectories.state_names, trajectories.input_names
     lowest = pool[0].score
     others = [one for one in pool if one is not growth.found.best]
-    systems = [polynomial.equations, *(one.system.equations(*names) for one in others)]
+    systems = [polynomial.equations, *(_equations(one.system, selection) for one in others)]
     scores = [lowest, *(one.score for one in others)]
     tied = any(one.score <= lowest + TIED for one in others)
     return replace(
@@ -127,7 +145,7 @@ def with_alternatives(
     )
 
 
-def _front(growth: Growth, trajectories: Trajectories) -> pd.DataFrame:
+def _front(growth: Growth, selection: Selection) -> pd.DataFrame:
     """The best judged system of each size, each better than all smaller ones."""
     found = growth.found
     n = found.judge.n_rows
@@ -147,7 +165,7 @@ def _front(growth: Growth, trajectories: Trajectories) -> pd.DataFrame:
         lowest = min(lowest, value)
         rows.append(best[size])
     return front_frame(
-        [one.system.equations(trajectories.state_names, trajectories.input_names) for one in rows],
+        [_equations(one.system, selection) for one in rows],
         [one.system.n_terms for one in rows],
         [one.fit.cost / n for one in rows],
         [one.score for one in rows],
@@ -156,15 +174,14 @@ def _front(growth: Growth, trajectories: Trajectories) -> pd.DataFrame:
 
 
 def _solution(
-    growth: Growth, equations: Equations, trajectories: Trajectories, denoised: Denoised
+    growth: Growth, equations: Equations, selection: Selection
 ) -> tuple[FittedTrajectory, ...]:
     """Calibrated paths; of records that were searched in pieces the denoised states."""
-    rate = equations.lambdify()
     at = growth.found.judge.records.at
-    out = []
-    for i, run in enumerate(trajectories):
-        path = growth.found.best.fit.paths
-        X = path[at[i] : at[i + 1]] if growth.whole else denoised.states[i]
-        slope = rate(X, run.u) if run.u.size else rate(X)
-        out.append(FittedTrajectory(t=run.t, X=X, derivative=slope, u=run.u))
-    return tuple(out)
+    path, states = growth.found.best.fit.paths, selection.denoised.states
+    return tuple(
+        FittedTrajectory.of(
+            equations, run.t, path[at[i] : at[i + 1]] if growth.whole else states[i], run.u
+        )
+        for i, run in enumerate(selection.trajectories)
+    )

@@ -145,5 +145,3 @@ def test_the_shorthand_and_its_errors():
     t = np.linspace(0.0, 1.0, 30)
     with pytest.raises(ValueError, match="without of AutoLibrary must hold names among"):
         SMNNDiscoverer(AutoLibrary(without=["sine"])).fit(t, np.exp(t))
-    with pytest.raises(ValueError, match="works with order=1 and without constraints"):
-        SMNNDiscoverer("auto", order=2).fit(t, np.exp(t))
