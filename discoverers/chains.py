@@ -20,7 +20,7 @@ from .denoising import Denoised
 from .equation_checks import derivative_levels, derivative_names
 from .libraries import BoundLibrary, Term
 from .noise import RELATIVE_FLOOR
-from .smoothing import SMOOTHER_ORDER, ChannelFit
+from .smoothing import SMOOTHER_ORDER
 from .trajectories import Trajectories
 
 __all__ = ["Chains", "DerivativeColumns", "is_derivative", "measured_columns", "read_chains"]
@@ -135,86 +135,123 @@ class Chains:
             allowed=np.hstack([library.allowed, barred]),
         )
 
-    def denoised(self, columns: Denoised) -> Denoised:
+    def denoised(self, columns: Denoised, *, known_noise: bool = False) -> Denoised:
         """Denoised states and derivatives; estimates stand in `data` beside what was measured.
 
         Of a derivative there are estimates from every column that is a lower one, and its own;
         they are averaged by their variances.
+
+        Parameters
+        ----------
+        columns : Denoised
+            The columns of `X`, smoothed in the orders of `smoother_orders`.
+        known_noise : bool, default=False
+            Whether the noise levels stay as they are.
         """
-        places = derivative_levels(self.orders)
-        channel = {place: c for c, place in enumerate(self.columns)}
-        scale, size = columns.time_scale, len(places)
+        if not known_noise:
+            columns = self._consistent(columns)
+        scale, size = columns.time_scale, len(self.state_names)
         lengths = [len(part) for part in columns.data]
-        data = [np.zeros((n, size)) for n in lengths]
-        precision = [np.zeros((n, size)) for n in lengths]
-        states = [np.zeros((n, size)) for n in lengths]
-        slopes = [np.zeros((n, size)) for n in lengths]
-        measured = [(np.zeros((n, size)), np.zeros((n, size))) for n in lengths]
+        data, precision, states, slopes = (
+            tuple(np.zeros((n, size)) for n in lengths) for _ in range(4)
+        )
+        measured = tuple((np.zeros((n, size)), np.zeros((n, size))) for n in lengths)
         noise_std, discrepancy = np.zeros(size), np.zeros(size)
-        for k, (state, level) in enumerate(places):
-            below = [
-                (columns.fits[channel[place]], level - lower)
-                for lower in range(level + 1)
-                if (place := self._place(state, lower)) in channel
-            ]
-            own = channel.get(k)
-            lower_ones = [(fit, rise) for fit, rise in below if rise > 0]
-            estimates = []
+        source = []
+        for k in range(size):
+            told_by = self._told_by(k)
+            own = next((column for column, rise in told_by if rise == 0), None)
+            source.append(told_by[-1][0])
             for i in range(len(lengths)):
-                states[i][:, k], _ = _average(below, i, scale)
-                rates, _ = _average([(fit, rise + 1) for fit, rise in below], i, scale)
+                states[i][:, k], _ = _average(columns, told_by, i)
+                rates, _ = _average(columns, [(c, rise + 1) for c, rise in told_by], i)
                 slopes[i][:, k] = scale * rates
-                nothing = np.zeros(lengths[i]), np.full(lengths[i], np.inf)
-                estimates.append(_average(lower_ones, i, scale) if lower_ones else nothing)
             if own is None:
                 amplitude = float(np.concatenate([part[:, k] for part in states]).std())
                 discrepancy[k] = RELATIVE_FLOOR * (amplitude if amplitude > 0.0 else 1.0)
             else:
                 discrepancy[k] = columns.discrepancy[own]
-            for i, (value, variance) in enumerate(estimates):
+                for i, (known, weight) in enumerate(measured):
+                    known[:, k] = columns.data[i][:, own]
+                    weight[:, k] = columns.precision[i][:, own]
+            for i, (known, weight) in enumerate(measured):
+                value, variance = _average(columns, [one for one in told_by if one[1] > 0], i)
                 inferred = 1.0 / (variance + discrepancy[k] ** 2)
-                known, weight = np.zeros(lengths[i]), np.zeros(lengths[i])
-                if own is not None:
-                    known, weight = columns.data[i][:, own], columns.precision[i][:, own]
-                measured[i][0][:, k], measured[i][1][:, k] = known, weight
-                total = weight + inferred
+                total = weight[:, k] + inferred
+                top = weight[:, k] * known[:, k] + inferred * value
                 precision[i][:, k] = total
-                top = weight * known + inferred * value
                 data[i][:, k] = np.divide(top, total, out=np.zeros_like(top), where=total > 0)
-            if own is None:
-                every = np.concatenate([part[:, k] for part in precision])
-                noise_std[k] = np.sqrt(1.0 / np.mean(every))
-            else:
-                noise_std[k] = columns.noise_std[own]
-        source = [channel[self._told_by(state, level, channel)] for state, level in places]
+            every = np.concatenate([part[:, k] for part in precision])
+            noise_std[k] = np.sqrt(1.0 / every.mean()) if own is None else columns.noise_std[own]
         return replace(
             columns,
-            data=tuple(data),
-            precision=tuple(precision),
-            states=tuple(states),
-            slopes=tuple(slopes),
+            data=data,
+            precision=precision,
+            states=states,
+            slopes=slopes,
             noise_std=noise_std,
             discrepancy=discrepancy,
             smoothness=columns.smoothness[source],
             freedom=columns.freedom[source],
             fits=(),
             chains=self,
-            measured=tuple(measured),
+            measured=measured,
         )
 
-    def _told_by(self, state: int, level: int, channel: Mapping[int, int]) -> int:
-        """The highest measured derivative at or below one."""
-        return next(
-            place for k in range(level, -1, -1) if (place := self._place(state, k)) in channel
-        )
+    def _told_by(self, place: int) -> list[tuple[int, int]]:
+        """Columns that tell a state or derivative, and how often to differentiate them."""
+        state, level = derivative_levels(self.orders)[place]
+        columns = {place: column for column, place in enumerate(self.columns)}
+        return [
+            (columns[lower], level - k)
+            for k, lower in enumerate(self.levels_of(state)[: level + 1])
+            if lower in columns
+        ]
+
+    def _consistent(self, columns: Denoised) -> Denoised:
+        """Raise the noise of measured derivatives that contradict the slopes of lower ones.
+
+        Few samples of a derivative are told from noise by nothing but those slopes; a noise level
+        that is too low would never be raised again.
+        """
+        for column, place in enumerate(self.columns):
+            lower = [one for one in self._told_by(place) if one[1] > 0]
+            if not lower:
+                continue
+            excess, expected = 0.0, 0.0
+            for i, (x, precision) in enumerate(zip(columns.data, columns.precision, strict=True)):
+                value, variance = _average(columns, lower, i)
+                seen = (precision[:, column] > 0) & np.isfinite(variance)
+                squared = (x[seen, column] - value[seen]) ** 2
+                excess += float((squared - variance[seen]).sum())
+                expected += float((1.0 / precision[seen, column]).sum())
+            if excess <= expected:
+                continue
+            ratio = np.ones(len(self.columns))
+            ratio[column] = excess / expected
+            columns = replace(
+                columns,
+                precision=tuple(part / ratio for part in columns.precision),
+                noise_std=columns.noise_std * np.sqrt(ratio),
+                fits=tuple(
+                    replace(fit, variances=tuple(one * part for one in fit.variances))
+                    for fit, part in zip(columns.fits, ratio, strict=True)
+                ),
+            )
+        return columns
 
 
-def _average(fits: Sequence[tuple[ChannelFit, int]], run: int, scale: float) -> tuple[Array, Array]:
-    """Derivatives of several fits averaged by their variances, and the variance of the average."""
-    weights = np.stack([scale ** (2 * rise) / fit.variances[run][:, rise] for fit, rise in fits])
-    values = np.stack([fit.derivatives[run][:, rise] / scale**rise for fit, rise in fits])
-    total = weights.sum(axis=0)
-    top = (weights * values).sum(axis=0)
+def _average(
+    columns: Denoised, told_by: Sequence[tuple[int, int]], run: int
+) -> tuple[Array, Array]:
+    """Derivatives of columns averaged by their variances, and the variance of the average."""
+    total = np.zeros(len(columns.data[run]))
+    top = np.zeros(len(total))
+    for column, rise in told_by:
+        fit, scale = columns.fits[column], columns.time_scale**rise
+        weight = scale**2 / fit.variances[run][:, rise]
+        total += weight
+        top += weight * fit.derivatives[run][:, rise] / scale
     variance = np.divide(1.0, total, out=np.full_like(total, np.inf), where=total > 0)
     return np.divide(top, total, out=np.zeros_like(top), where=total > 0), variance
 
