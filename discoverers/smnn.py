@@ -325,6 +325,12 @@ class SMNNDiscoverer(BaseDiscoverer):
                 "library='auto' needs engine='closed_form'; name the terms, as in "
                 "library='poly3+fourier', to use gradient descent."
             )
+        chains = denoised.chains
+        if chains is not None and (set(chains.orders) != {2} or chains.observation is not None):
+            raise ValueError(
+                "engine='sgd' works with order=1, and with order=2 where only positions are "
+                "measured; use engine='closed_form'."
+            )
         measured = [
             n for n, skip in zip(bound.state_names, denoised.inferred, strict=True) if not skip
         ]
