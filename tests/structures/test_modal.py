@@ -14,9 +14,10 @@ from discoverers import SKANODERegressor, load
 from discoverers.shooting import Record, integrate
 from discoverers.structures import ModalStructure
 from discoverers.structures.held_out import equations_model
+from discoverers.structures.modal.drive import Drive
 from discoverers.structures.modal.forces import score_tests
 from discoverers.structures.modal.kernels import _transition
-from discoverers.structures.modal.model import FORCES, Drive, Force, ModalModel, Mode
+from discoverers.structures.modal.model import FORCES, Force, ModalModel, Mode
 from discoverers.structures.modal.projection import (
     Channels,
     DampingPrior,

@@ -7,7 +7,7 @@ number of independent samples and of tests in the reckoning, are fitted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 
 from .model import FORCES, HYSTERESIS, Force, ModalModel, Mode
+from .nonlinear_kernels import BY_FACTOR, BY_HOLD
 from .projection import Channels, Fitted, tangent_space
 from .search import Search
 
@@ -137,31 +138,31 @@ def score_tests(
     """
     joint, weights = as_joint_model(fitted)
     bases = tangent_space(fitted, channels)
-    candidates = [
-        (i, force)
-        for i, mode in enumerate(joint.modes)
-        for force in candidate_forces(joint, mode, kinds)
-    ]
+    candidates = [candidate_forces(joint, mode, kinds) for mode in joint.modes]
+    count = sum(map(len, candidates))
     freedom = channels.n_independent - fitted.n_parameters - 1.0
     threshold = np.inf
-    if freedom >= 1.0 and candidates:
-        threshold = float(f_distribution.isf(significance / len(candidates), 1.0, freedom))
+    if freedom >= 1.0 and count:
+        threshold = float(f_distribution.isf(significance / count, 1.0, freedom))
     tests = []
-    for i, force in candidates:
-        score, information = _score(fitted, channels, bases, joint, weights, i, force)
-        size = float(np.sqrt(threshold / information)) if information > 0.0 else np.inf
-        statistic = _statistic(score, information, channels.n_independent, freedom)
-        tests.append(
-            ScoreTest(
-                i,
-                joint.modes[i].frequency / (2.0 * np.pi),
-                force,
-                statistic,
-                threshold,
-                size * _relative_size(joint, joint.modes[i], force),
-                channels.n_independent * float(np.log1p(statistic / max(freedom, 1.0))),
+    for i, forces in enumerate(candidates):
+        for force, column, unit in _responses(joint, joint.modes[i], forces):
+            score, information = _score(
+                fitted, channels, bases, column, weights[:, joint.n_inputs + i]
             )
-        )
+            size = float(np.sqrt(threshold / information)) if information > 0.0 else np.inf
+            statistic = _statistic(score, information, channels.n_independent, freedom)
+            tests.append(
+                ScoreTest(
+                    i,
+                    joint.modes[i].frequency / (2.0 * np.pi),
+                    force,
+                    statistic,
+                    threshold,
+                    size * unit,
+                    channels.n_independent * float(np.log1p(statistic / max(freedom, 1.0))),
+                )
+            )
     return sorted(tests, key=lambda test: -test.statistic)
 
 
@@ -177,46 +178,52 @@ def candidate_forces(model: ModalModel, mode: Mode, kinds: Sequence[str]) -> lis
     return found
 
 
+def _responses(
+    model: ModalModel, mode: Mode, forces: Sequence[Force]
+) -> Iterator[tuple[Force, Array, float]]:
+    """What a force of factor 1 would add at first order, (S, N), and its size.
+
+    The size is its rms as a share of the mode's linear spring force.
+    """
+    smooth = [force for force in forces if force.kind != HYSTERESIS]
+    for asked in ([smooth] if smooth else []) + [[f] for f in forces if f.kind == HYSTERESIS]:
+        moved = replace(mode, forces=(*mode.forces, *asked))
+        by = BY_FACTOR if asked is smooth else BY_HOLD
+        entries = [entry for entry in moved.kinds(model.estimate_start) if entry[0] == by]
+        (q, v, _, z), seen = model.derivative(moved, entries[-len(asked) :])
+        spring = mode.frequency**2 * max(float(np.sqrt(np.mean(q**2))), 1e-150)
+        for k, force in enumerate(asked):
+            with np.errstate(over="ignore", invalid="ignore"):
+                size = float(np.sqrt(np.mean(_force_values(force.kind, q, v, z) ** 2)))
+            yield force, seen[..., k], size / spring
+
+
+def _force_values(kind: str, q: Array, v: Array, z: Array) -> Array:
+    """A force of factor 1 along a motion."""
+    return {
+        "q**2": q**2,
+        "q*|q|": q * np.abs(q),
+        "q**3": q**3,
+        "v*|v|": v * np.abs(v),
+        "v**3": v**3,
+        "q**2*v": q**2 * v,
+        HYSTERESIS: z,
+    }[kind]
+
+
 def _score(
-    fitted: Fitted,
-    channels: Channels,
-    bases: Sequence[Array],
-    joint: ModalModel,
-    weights: Array,
-    i: int,
-    force: Force,
+    fitted: Fitted, channels: Channels, bases: Sequence[Array], column: Array, weights: Array
 ) -> tuple[float, float]:
-    """Score and information of the force's factor."""
-    mode = replace(joint.modes[i], forces=(*joint.modes[i].forces, force))
-    # The factor is the last entry, or is followed by the logarithm of the width.
-    entry = len(mode.vector(joint.estimate_start)) - (2 if force.kind == HYSTERESIS else 1)
-    block = joint.derivative(mode, entry)
+    """Score and information of a factor whose force would add a column, (S, N), to its mode."""
     score = information = 0.0
     for c, sense in enumerate(channels.sense):
-        column = channels.rows(block[sense, :, 0], c) * weights[c, joint.n_inputs + i]
-        column = column - bases[c] @ (bases[c].T @ column)
+        added = channels.rows(column[sense], c) * weights[c]
+        added = added - bases[c] @ (bases[c].T @ added)
         rss = fitted.rss[c] + channels.floor[c]
         precision = channels.share[c] * channels.independent / rss
-        score += precision * float(column @ fitted.residuals[c])
-        information += precision * float(column @ column)
+        score += precision * float(added @ fitted.residuals[c])
+        information += precision * float(added @ added)
     return score, information
-
-
-def _relative_size(model: ModalModel, mode: Mode, force: Force) -> float:
-    """Rms of a force of factor 1 in that of the mode's linear spring force."""
-    q, v, _, z = np.concatenate(model.motion(replace(mode, forces=(*mode.forces, force))), axis=1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = {
-            "q**2": q**2,
-            "q*|q|": q * np.abs(q),
-            "q**3": q**3,
-            "v*|v|": v * np.abs(v),
-            "v**3": v**3,
-            "q**2*v": q**2 * v,
-            HYSTERESIS: z,
-        }[force.kind]
-        size = np.sqrt(np.mean(values**2) / max(float(np.mean(q**2)), 1e-300))
-    return float(size / mode.frequency**2)
 
 
 def _statistic(score: float, information: float, total: float, freedom: float) -> float:

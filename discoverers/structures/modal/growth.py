@@ -99,7 +99,7 @@ def _longer(search: Search, current: Fitted, growth: Growth, places: slice) -> l
     most = np.inf if growth.exactly else search.channels.n_independent - 2.0
     found: list[Fitted] = []
     for start in mode_starts(search, current)[places]:
-        trial = search.fit(start)
+        trial = search.fit(start, found)
         if trial is not None and trial.n_parameters < most:
             found.append(trial)
     return found

@@ -1,7 +1,8 @@
-"""Compiled kernels: one mode under an input that is a cubic between samples.
+"""Compiled kernels of linear modes: exact steps under an input that is a cubic between samples.
 
-All arguments may be complex. A parameter that carries an imaginary part of 1e-20 of its size gives
-the derivative with respect to it in the imaginary part of the answer, to machine precision.
+The steps' matrices are complex: a parameter that carries an imaginary part of 1e-20 of its size
+gives their derivative in the imaginary part, to machine precision. They are made once for every
+length of step; what is done at every sample is real, derivatives beside values.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-__all__ = ["ACCELERATION", "DISPLACEMENT", "VELOCITY", "linear_mode", "nonlinear_mode"]
+__all__ = ["ACCELERATION", "DISPLACEMENT", "VELOCITY", "linear_mode", "transition_tables"]
 
 DISPLACEMENT, VELOCITY, ACCELERATION = 0, 1, 2
-SQUARE, SIGNED_SQUARE, CUBE = 0, 1, 2
-SIGNED_SQUARE_DAMPING, CUBE_DAMPING = 3, 4
 
-Complex = NDArray[np.complex128]
+TURN = 1e-20
+"""Imaginary step; there is no subtraction, so it may be this small."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -70,14 +69,50 @@ def _transition(w: complex, z: complex, h: float, A: Any, G: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def transition_tables(w: float, z: float, steps: Any, share: float) -> tuple[Any, Any]:
+    """Matrices of all lengths of steps, and their derivatives.
+
+    Parameters
+    ----------
+    w, z : float
+    steps : ndarray of shape (S,)
+    share : float
+        Of each step that is gone, from its beginning; inputs stay powers of the whole step's share.
+
+    Returns
+    -------
+    A : ndarray of shape (3, S, 2, 2)
+        Values, then derivatives by the logarithms of w and z.
+    G : ndarray of shape (3, S, 2, 4)
+    """
+    A = np.zeros((3, len(steps), 2, 2))
+    G = np.zeros((3, len(steps), 2, 4))
+    a = np.zeros((2, 2), np.complex128)
+    g = np.zeros((2, 4), np.complex128)
+    for i in range(len(steps)):
+        for d in range(1, 3):
+            turned_w = w * complex(1.0, TURN) if d == 1 else complex(w)
+            turned_z = z * complex(1.0, TURN) if d == 2 else complex(z)
+            _transition(turned_w, turned_z, steps[i] * share, a, g)
+            for r in range(2):
+                for c in range(2):
+                    A[0, i, r, c] = a[r, c].real
+                    A[d, i, r, c] = a[r, c].imag / TURN
+                for c in range(4):
+                    G[0, i, r, c] = g[r, c].real * share**c
+                    G[d, i, r, c] = g[r, c].imag / TURN * share**c
+    return A, G
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def linear_mode(
-    w: complex, z: complex, steps: Any, which: Any, cubic: Any, u: Any, senses: Any
+    w: float, z: float, steps: Any, which: Any, cubic: Any, u: Any, senses: Any, derivatives: bool
 ) -> Any:
     """Forced and free responses of a linear mode at all samples.
 
     Parameters
     ----------
-    w, z : complex
+    w, z : float
         Natural frequency (radians per unit of time) and damping ratio.
     steps : ndarray of shape (S,)
         The different lengths of the intervals.
@@ -89,165 +124,64 @@ def linear_mode(
         Inputs at the samples.
     senses : ndarray of int, shape (S,)
         `DISPLACEMENT`, `VELOCITY` or `ACCELERATION`.
+    derivatives : bool
+        Whether derivatives by the logarithms of w and z are wanted too.
 
     Returns
     -------
-    complex ndarray of shape (S, n, m + 2)
-        q, q' / w or q'' / w^2 of the m inputs' responses from rest, and of the free responses from
-        (q, q') = (1, 0) and (0, w).
+    ndarray of shape (1 or 3, S, n, m + 2)
+        Values, then derivatives: q, q' / w or q'' / w^2 of the m inputs' responses from rest, and
+        of the free responses from (q, q') = (1, 0) and (0, w).
     """
     n, m = len(which) + 1, cubic.shape[2]
-    A = np.zeros((len(steps), 2, 2), np.complex128)
-    G = np.zeros((len(steps), 2, 4), np.complex128)
-    for i in range(len(steps)):
-        _transition(w, z, steps[i], A[i], G[i])
-    out = np.empty((len(senses), n, m + 2), np.complex128)
+    A, G = transition_tables(w, z, steps, 1.0)
+    out = np.empty((3 if derivatives else 1, len(senses), n, m + 2))
     for j in range(m + 2):
-        q = (1.0 if j == m else 0.0) + 0.0 * w
-        v = w if j == m + 1 else 0.0 * w
+        q = 1.0 if j == m else 0.0
+        v = w if j == m + 1 else 0.0
+        # Derivatives of q and v by log w and by log z.
+        qw, vw, qz, vz = 0.0, v, 0.0, 0.0
         for k in range(n):
             for s in range(len(senses)):
                 if senses[s] == DISPLACEMENT:
-                    out[s, k, j] = q
+                    out[0, s, k, j] = q
                 elif senses[s] == VELOCITY:
-                    out[s, k, j] = v / w
+                    out[0, s, k, j] = v / w
                 else:
-                    out[s, k, j] = (u[k, j] if j < m else 0.0) - q - 2.0 * z / w * v
-            if k < n - 1:
-                i = which[k]
-                q, v = A[i, 0, 0] * q + A[i, 0, 1] * v, A[i, 1, 0] * q + A[i, 1, 1] * v
+                    out[0, s, k, j] = (u[k, j] if j < m else 0.0) - q - 2.0 * z / w * v
+                if derivatives:
+                    if senses[s] == DISPLACEMENT:
+                        out[1, s, k, j] = qw
+                        out[2, s, k, j] = qz
+                    elif senses[s] == VELOCITY:
+                        out[1, s, k, j] = (vw - v) / w
+                        out[2, s, k, j] = vz / w
+                    else:
+                        out[1, s, k, j] = -qw - 2.0 * z / w * (vw - v)
+                        out[2, s, k, j] = -qz - 2.0 * z / w * (vz + v)
+            if k == n - 1:
+                break
+            i = which[k]
+            if derivatives:
+                next_q = A[0, i, 0, 0] * qw + A[0, i, 0, 1] * vw
+                vw = A[0, i, 1, 0] * qw + A[0, i, 1, 1] * vw
+                qw = next_q + A[1, i, 0, 0] * q + A[1, i, 0, 1] * v
+                vw += A[1, i, 1, 0] * q + A[1, i, 1, 1] * v
+                next_q = A[0, i, 0, 0] * qz + A[0, i, 0, 1] * vz
+                vz = A[0, i, 1, 0] * qz + A[0, i, 1, 1] * vz
+                qz = next_q + A[2, i, 0, 0] * q + A[2, i, 0, 1] * v
+                vz += A[2, i, 1, 0] * q + A[2, i, 1, 1] * v
                 if j < m:
                     for p in range(4):
-                        q += G[i, 0, p] * cubic[k, p, j]
-                        v += G[i, 1, p] * cubic[k, p, j]
-    return out
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _force(kinds: Any, factors: Any, hold: complex, q: complex, v: complex, z: complex) -> complex:
-    """Nonlinear force on a mode; a modulus is continued as plus or minus its argument."""
-    total = hold * z
-    for i in range(len(kinds)):
-        kind = kinds[i]
-        if kind == SQUARE:
-            value = q * q
-        elif kind == SIGNED_SQUARE:
-            value = q * q if q.real >= 0.0 else -q * q
-        elif kind == CUBE:
-            value = q * q * q
-        elif kind == SIGNED_SQUARE_DAMPING:
-            value = v * v if v.real >= 0.0 else -v * v
-        elif kind == CUBE_DAMPING:
-            value = v * v * v
-        else:
-            value = q * q * v
-        total += factors[i] * value
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _yield(x: complex, move: complex, width: complex) -> complex:
-    """Exact hysteretic state after a displacement one way: x' = v - |v| x / width."""
-    end = width if move.real >= 0.0 else -width
-    return end + (x - end) * cmath.exp(-move / end)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _slide(
-    x: complex, q: complex, v: complex, to_q: complex, to_v: complex, h: float, width: complex
-) -> complex:
-    """Hysteretic state after a step, by way of the turning point if there is one."""
-    if v.real * to_v.real < 0.0:
-        turn = 0.5 * h * v * v / (v - to_v)
-        return _yield(_yield(x, turn, width), to_q - q - turn, width)
-    return _yield(x, to_q - q, width)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def nonlinear_mode(
-    w: complex,
-    z: complex,
-    start: Any,
-    kinds: Any,
-    factors: Any,
-    hold: complex,
-    width: complex,
-    yields: bool,
-    steps: Any,
-    which: Any,
-    cubic: Any,
-) -> Any:
-    """A mode with nonlinear forces: the linear part exactly, the forces by Runge-Kutta of order 4.
-
-    Lawson's scheme: without forces it is `linear_mode`, so that adding a force changes nothing
-    until its factor does. The hysteretic state does not depend on rates, only on the path, and is
-    exact along it: a narrow width needs no small steps.
-
-    Parameters
-    ----------
-    w, z : complex
-    start : complex ndarray of shape (2,)
-        q and q' / w at the first sample.
-    kinds : ndarray of int
-        Forces, with their `factors`.
-    hold, width : complex
-        Factor of the hysteretic state z' = v - |v| z / width, and its width; z starts at 0.
-    yields : bool
-        Whether there is a hysteretic state at all.
-    steps, which : ndarray
-        As of `linear_mode`.
-    cubic : complex ndarray of shape (n - 1, 4)
-        Coefficients of the mode's input.
-
-    Returns
-    -------
-    complex ndarray of shape (4, n)
-        q, q', the nonlinear force, and z.
-    """
-    n = len(which) + 1
-    A = np.zeros((len(steps), 2, 2), np.complex128)
-    G = np.zeros((len(steps), 2, 4), np.complex128)
-    A2 = np.zeros((len(steps), 2, 2), np.complex128)
-    G2 = np.zeros((len(steps), 2, 4), np.complex128)
-    for i in range(len(steps)):
-        _transition(w, z, steps[i], A[i], G[i])
-        _transition(w, z, steps[i] / 2.0, A2[i], G2[i])
-        for j in range(4):
-            # Half a step sees the input's power of s / h, not of s / (h / 2).
-            G2[i, 0, j] *= 0.5**j
-            G2[i, 1, j] *= 0.5**j
-    out = np.zeros((4, n), np.complex128)
-    q, v, x = start[0], start[1] * w, 0.0 * w
-    for k in range(n):
-        k1 = _force(kinds, factors, hold, q, v, x)
-        out[0, k], out[1, k], out[2, k], out[3, k] = q, v, k1, x
-        if k == n - 1:
-            break
-        i = which[k]
-        h = steps[i]
-        mid_q = A2[i, 0, 0] * q + A2[i, 0, 1] * v
-        mid_v = A2[i, 1, 0] * q + A2[i, 1, 1] * v
-        end_q = A[i, 0, 0] * q + A[i, 0, 1] * v
-        end_v = A[i, 1, 0] * q + A[i, 1, 1] * v
-        for j in range(4):
-            mid_q += G2[i, 0, j] * cubic[k, j]
-            mid_v += G2[i, 1, j] * cubic[k, j]
-            end_q += G[i, 0, j] * cubic[k, j]
-            end_v += G[i, 1, j] * cubic[k, j]
-        q2 = mid_q + h / 2.0 * A2[i, 0, 1] * k1
-        v2 = mid_v + h / 2.0 * A2[i, 1, 1] * k1
-        x2 = _slide(x, q, v, q2, v2, h / 2.0, width) if yields else x
-        k2 = _force(kinds, factors, hold, q2, v2, x2)
-        v3 = mid_v + h / 2.0 * k2
-        x3 = _slide(x, q, v, mid_q, v3, h / 2.0, width) if yields else x
-        k3 = _force(kinds, factors, hold, mid_q, v3, x3)
-        q4 = end_q + h * A2[i, 0, 1] * k3
-        v4 = end_v + h * A2[i, 1, 1] * k3
-        x4 = _slide(x, q, v, q4, v4, h, width) if yields else x
-        k4 = _force(kinds, factors, hold, q4, v4, x4)
-        next_q = end_q + h / 6.0 * (A[i, 0, 1] * k1 + 2.0 * A2[i, 0, 1] * (k2 + k3))
-        next_v = end_v + h / 6.0 * (A[i, 1, 1] * k1 + 2.0 * A2[i, 1, 1] * (k2 + k3) + k4)
-        if yields:
-            x = _slide(x, q, v, next_q, next_v, h, width)
-        q, v = next_q, next_v
+                        qw += G[1, i, 0, p] * cubic[k, p, j]
+                        vw += G[1, i, 1, p] * cubic[k, p, j]
+                        qz += G[2, i, 0, p] * cubic[k, p, j]
+                        vz += G[2, i, 1, p] * cubic[k, p, j]
+            next_q = A[0, i, 0, 0] * q + A[0, i, 0, 1] * v
+            v = A[0, i, 1, 0] * q + A[0, i, 1, 1] * v
+            q = next_q
+            if j < m:
+                for p in range(4):
+                    q += G[0, i, 0, p] * cubic[k, p, j]
+                    v += G[0, i, 1, p] * cubic[k, p, j]
     return out

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels import linear_mode, nonlinear_mode
+from .drive import Drive
+from .kernels import linear_mode
+from .nonlinear_kernels import (
+    BY_DAMPING,
+    BY_FACTOR,
+    BY_FREQUENCY,
+    BY_HOLD,
+    BY_INPUT,
+    BY_POSITION,
+    BY_VELOCITY,
+    BY_WIDTH,
+    nonlinear_mode,
+)
 
 if TYPE_CHECKING:
     from discoverers.shooting import Record
 
-__all__ = ["FORCES", "HYSTERESIS", "Drive", "Force", "ModalModel", "Mode", "Sense"]
+__all__ = ["FORCES", "HYSTERESIS", "Force", "ModalModel", "Mode", "Sense"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Integers = NDArray[np.int64]
 Sense = Literal["displacement", "velocity", "acceleration"]
 SENSES = ("displacement", "velocity", "acceleration")
 """In the order of the kernel's numbers."""
@@ -27,61 +40,8 @@ FORCES = ("q**2", "q*|q|", "q**3", "v*|v|", "v**3", "q**2*v")
 
 HYSTERESIS = "hysteresis"
 
-STEP = 1e-20
-"""Imaginary step; there is no subtraction, so it may be this small."""
-
 FINE = 0.3
 """Largest phase, in radians, of a nonlinear mode in one step."""
-
-
-@dataclass(frozen=True, eq=False)
-class Drive:
-    """The inputs of one run as cubics between samples.
-
-    Attributes
-    ----------
-    steps : ndarray of shape (S,)
-        The different lengths of the intervals.
-    which : ndarray of int, shape (n - 1,)
-    cubic : ndarray of shape (n - 1, 4, m)
-        Coefficients in powers of the interval's share.
-    u : ndarray of shape (N, m)
-        Inputs at the samples.
-    stride : int
-        Intervals between two samples; ``n - 1 == stride * (N - 1)``.
-    """
-
-    steps: Array
-    which: NDArray[np.int64]
-    cubic: Array
-    u: Array
-    stride: int
-
-    @classmethod
-    def make(cls, record: Record, stride: int = 1) -> Drive:
-        """Sample the record's inputs four times in every interval."""
-        lengths = np.diff(record.t) / stride
-        # Rounded, or the last digits of evenly spaced times would make every step another one.
-        size = float(lengths.mean())
-        steps, which = np.unique(np.round(lengths / size, 9), return_inverse=True)
-        n, m = len(lengths), record.u.shape[1]
-        shares = np.arange(4) / 3.0
-        if record.signal.interpolation == "hold":
-            values = np.repeat(record.u[:-1, None, None, :], 4, axis=2)
-            values = np.repeat(values, stride, axis=1)
-        else:
-            left = record.t[:-1, None] + lengths[:, None] * np.arange(stride)
-            times = left[:, :, None] + lengths[:, None, None] * shares
-            values = record.signal(times.ravel()).reshape(n, stride, 4, m)
-        powers = np.linalg.inv(np.vander(shares, increasing=True))
-        cubic = np.einsum("jp,npm->njm", powers, values.reshape(n * stride, 4, m))
-        return cls(
-            steps * size,
-            np.repeat(which.ravel(), stride).astype(np.int64),
-            np.ascontiguousarray(cubic),
-            record.u,
-            stride,
-        )
 
 
 @dataclass(frozen=True)
@@ -138,10 +98,32 @@ class Mode:
         """Damping ratio."""
         return float(np.exp(self.log_damping))
 
-    @property
+    @cached_property
     def reference(self) -> int:
         """The input whose participation is 1."""
         return int(np.argmax(np.abs(self.participation)))
+
+    def size(self, estimate_start: bool) -> int:
+        """Number of nonlinear parameters."""
+        return len(self.kinds(estimate_start))
+
+    def kinds(self, estimate_start: bool) -> list[tuple[int, int]]:
+        """What each entry of `vector` is: the kernel's number, and which input, run or force."""
+        found = [(BY_FREQUENCY, 0), (BY_DAMPING, 0)]
+        if self.joint:
+            inputs = len(self.participation)
+            found += [(BY_INPUT, j) for j in range(inputs) if j != self.reference]
+            if estimate_start:
+                runs = range(len(self.start))
+                found += [(by, r) for r in runs for by in (BY_POSITION, BY_VELOCITY)]
+            smooth = 0
+            for force in self.forces:
+                if force.kind == HYSTERESIS:
+                    found += [(BY_HOLD, 0), (BY_WIDTH, 0)]
+                else:
+                    found.append((BY_FACTOR, smooth))
+                    smooth += 1
+        return found
 
     def vector(self, estimate_start: bool) -> Array:
         """Nonlinear parameters."""
@@ -158,15 +140,8 @@ class Mode:
 
     def logarithms(self, estimate_start: bool) -> NDArray[np.bool_]:
         """Which entries of `vector` are logarithms."""
-        out = np.zeros(len(self.vector(estimate_start)), dtype=bool)
-        out[:2] = True
-        at = len(out)
-        for force in reversed(self.forces):
-            if force.kind == HYSTERESIS:
-                out[at - 1] = True
-                at -= 1
-            at -= 1
-        return out
+        logs = (BY_FREQUENCY, BY_DAMPING, BY_WIDTH)
+        return np.array([by in logs for by, _ in self.kinds(estimate_start)], dtype=bool)
 
     def moved(self, vector: Array, estimate_start: bool) -> Mode:
         """The mode with other nonlinear parameters."""
@@ -260,7 +235,7 @@ class ModalModel:
         """The same model with other nonlinear parameters."""
         modes, at = [], 0
         for mode in self.modes:
-            size = len(mode.vector(self.estimate_start))
+            size = mode.size(self.estimate_start)
             modes.append(mode.moved(vector[at : at + size], self.estimate_start))
             at += size
         return self.with_modes(modes)
@@ -272,120 +247,117 @@ class ModalModel:
 
     def columns(self, mode: Mode) -> Array:
         """What channels may see of a mode, (senses, N, columns): one column if it is joint."""
-        return self._response(mode, mode.frequency, mode.damping).real
+        if mode.joint and mode.forces:
+            return self._seen(mode, np.concatenate(self.motion(mode), axis=1))[..., None]
+        basis = self._basis(mode, derivatives=False)[0]
+        return (basis @ self._weights(mode))[..., None] if mode.joint else basis
 
     def derivatives(self, mode: Mode) -> list[Array]:
         """Derivatives of `columns` by the entries of `Mode.vector`."""
-        w, z = mode.frequency, mode.damping
-        turn = 1.0 + 1j * STEP
-        found = [
-            self._response(mode, w * turn, z).imag / STEP,
-            self._response(mode, w, z * turn).imag / STEP,
-        ]
+        kinds = mode.kinds(self.estimate_start)
+        if mode.joint and mode.forces:
+            _, found = self.derivative(mode, kinds)
+            return [found[..., k : k + 1] for k in range(len(kinds))]
+        basis, *by = self._basis(mode, derivatives=True)
         if not mode.joint:
-            return found
-        if not mode.forces:
-            basis = self._basis(w, z).real
-            m = self.n_inputs
-            others = [basis[..., j : j + 1] for j in range(m) if j != mode.reference]
-            free = [basis[..., j : j + 1] for j in range(m, basis.shape[2])]
-            return found + others + free
-        size = len(mode.vector(self.estimate_start))
-        return found + [self.derivative(mode, k) for k in range(2, size)]
+            return by
+        weights = self._weights(mode)
+        others = [k for k in range(len(weights)) if k != mode.reference]
+        return [(part @ weights)[..., None] for part in by] + [basis[..., k, None] for k in others]
 
-    def derivative(self, mode: Mode, k: int) -> Array:
-        """Derivative of the `columns` of a joint mode by entry k >= 2 of `Mode.vector`."""
-        moved = mode.vector(self.estimate_start).astype(np.complex128)
-        moved[k] += 1j * STEP
-        found = self._nonlinear(mode, mode.frequency, mode.damping, moved[2:])
-        return np.asarray(found.imag / STEP)
+    def derivative(self, mode: Mode, kinds: Sequence[tuple[int, int]]) -> tuple[Array, Array]:
+        """`motion` of all runs, and derivatives of the joint column by some of `Mode.kinds`.
+
+        Returns
+        -------
+        ndarray of shape (4, N)
+        ndarray of shape (S, N, T)
+        """
+        motions, seen = zip(*self._forced(mode, kinds), strict=True)
+        return np.concatenate(motions, axis=1), np.concatenate(seen, axis=1)
 
     def motion(self, mode: Mode) -> list[Array]:
         """q, q', nonlinear force and hysteretic state of a joint mode in each run, each (4, N)."""
-        tail = mode.vector(self.estimate_start)[2:].astype(np.complex128)
-        return [part.real for part in self._motion(mode, mode.frequency, mode.damping, tail)]
+        return [motion for motion, _ in self._forced(mode, ())]
 
-    def _response(self, mode: Mode, w: complex, z: complex) -> Complex:
-        if mode.joint and mode.forces:
-            return self._nonlinear(mode, w, z, mode.vector(self.estimate_start)[2:])
-        basis = self._basis(w, z)
-        if not mode.joint:
-            return basis
-        weights = mode.participation
-        if self.estimate_start:
-            weights = np.concatenate([weights, mode.start.ravel()])
-        return (basis @ weights)[..., None]
+    @property
+    def _codes(self) -> Integers:
+        return np.array([SENSES.index(sense) for sense in self.senses])
 
-    def _basis(self, w: complex, z: complex) -> Complex:
-        """Responses to inputs, then to the initial states of each run, (senses, N, m + 2 runs)."""
+    def _weights(self, mode: Mode) -> Array:
+        """Of the columns of `_basis` in the response of a joint mode."""
+        if not self.estimate_start:
+            return mode.participation
+        return np.concatenate([mode.participation, mode.start.ravel()])
+
+    def _basis(self, mode: Mode, derivatives: bool) -> Array:
+        """Responses to inputs, then to the initial states of each run, (., S, N, m + 2 runs).
+
+        The first axis has values, then derivatives by the logarithms of frequency and damping.
+        """
         m, runs = self.n_inputs, len(self.records)
-        codes = np.array([SENSES.index(sense) for sense in self.senses])
+        w, z = mode.frequency, mode.damping
         found = [
             linear_mode(
-                complex(w), complex(z), drive.steps, drive.which, drive.cubic, drive.u, codes
+                w, z, drive.steps, drive.which, drive.cubic, drive.u, self._codes, derivatives
             )
             for drive in self.drives
         ]
         if not self.estimate_start:
-            return np.concatenate([part[..., :m] for part in found], axis=1)
+            return np.concatenate([part[..., :m] for part in found], axis=2)
         if runs == 1:
             return np.asarray(found[0])
         total = sum(map(len, self.records))
-        out = np.zeros((len(self.senses), total, m + 2 * runs), np.complex128)
+        out = np.zeros((len(found[0]), len(self.senses), total, m + 2 * runs))
         at = 0
         for r, part in enumerate(found):
-            rows = slice(at, at + part.shape[1])
-            out[:, rows, :m] = part[..., :m]
-            out[:, rows, m + 2 * r : m + 2 * r + 2] = part[..., m:]
+            rows = slice(at, at + part.shape[2])
+            out[:, :, rows, :m] = part[..., :m]
+            out[:, :, rows, m + 2 * r : m + 2 * r + 2] = part[..., m:]
             at = rows.stop
         return out
 
-    def _nonlinear(self, mode: Mode, w: complex, z: complex, tail: Array | Complex) -> Complex:
-        parts = []
-        motion = self._motion(mode, w, z, tail)
-        participation = _participation(mode, tail)
-        for drive, (q, v, force, _) in zip(self.drives, motion, strict=True):
-            parts.append(self._seen(w, z, drive.u @ participation, q, v, force))
-        return np.concatenate(parts, axis=1)[..., None]
-
-    def _motion(self, mode: Mode, w: complex, z: complex, tail: Array | Complex) -> list[Complex]:
-        """`tail` holds the parameters after frequency and damping."""
-        participation = _participation(mode, tail)
-        at = len(participation) - 1
-        start = np.zeros((len(self.records), 2), np.complex128)
-        if self.estimate_start:
-            start = np.asarray(tail[at : at + start.size], np.complex128).reshape(start.shape)
-            at += start.size
-        kinds, factors, hold, width = [], [], 0j, 1.0 + 0j
-        for force in mode.forces:
-            if force.kind == HYSTERESIS:
-                hold, width = complex(tail[at]), complex(np.exp(tail[at + 1]))
-                at += 2
-            else:
-                kinds.append(FORCES.index(force.kind))
-                factors.append(complex(tail[at]))
-                at += 1
+    def _forced(self, mode: Mode, kinds: Sequence[tuple[int, int]]) -> list[tuple[Array, Array]]:
+        """Motion of a joint mode in each run, and derivatives of what channels may see of it."""
+        smooth = [force for force in mode.forces if force.kind != HYSTERESIS]
+        springs = [force for force in mode.forces if force.kind == HYSTERESIS]
+        spring = springs[0] if springs else Force(HYSTERESIS)
+        numbers = np.array([FORCES.index(force.kind) for force in smooth], np.int64)
+        factors = np.array([force.factor for force in smooth])
+        start = mode.start if self.estimate_start else np.zeros_like(mode.start)
+        wanted = np.array(kinds, np.int64).reshape(-1, 2)
+        own = np.isin(wanted[:, 0], (BY_POSITION, BY_VELOCITY))
         return [
-            nonlinear_mode(
-                complex(w),
-                complex(z),
-                start[r],
-                np.array(kinds, np.int64),
-                np.array(factors, np.complex128),
-                hold,
-                width,
-                any(force.kind == HYSTERESIS for force in mode.forces),
-                drive.steps,
-                drive.which,
-                np.ascontiguousarray(drive.cubic @ participation),
-            )[:, :: drive.stride]
+            _masked(
+                nonlinear_mode(
+                    mode.frequency,
+                    mode.damping,
+                    start[r],
+                    numbers,
+                    factors,
+                    spring.factor,
+                    spring.width,
+                    bool(springs),
+                    drive.steps,
+                    drive.which,
+                    drive.cubic,
+                    mode.participation,
+                    drive.u,
+                    drive.stride,
+                    self._codes,
+                    wanted,
+                ),
+                own & (wanted[:, 1] != r),
+            )
             for r, drive in enumerate(self.fine)
         ]
 
-    def _seen(
-        self, w: complex, z: complex, u: Complex, q: Complex, v: Complex, force: Complex | float
-    ) -> Complex:
-        found: dict[Sense, Complex] = {
+    def _seen(self, mode: Mode, motion: Array) -> Array:
+        """What channels may see of a joint mode in all runs, (S, N)."""
+        w, z = mode.frequency, mode.damping
+        q, v, force, _ = motion
+        u = np.concatenate([drive.u for drive in self.drives]) @ mode.participation
+        found: dict[Sense, Array] = {
             "displacement": q,
             "velocity": v / w,
             "acceleration": u - q - 2.0 * z / w * v + force / w**2,
@@ -393,6 +365,9 @@ class ModalModel:
         return np.stack([found[sense] for sense in self.senses])
 
 
-def _participation(mode: Mode, tail: Array | Complex) -> Complex:
-    others = np.asarray(tail[: len(mode.participation) - 1], np.complex128)
-    return np.insert(others, mode.reference, 1.0)
+def _masked(found: tuple[Array, Array], strange: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """No run depends on the initial state of another."""
+    motion, seen = found
+    if strange.any():
+        seen[..., strange] = 0.0
+    return motion, seen

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from .model import ModalModel
 
@@ -22,6 +24,9 @@ Array = NDArray[np.float64]
 
 STEP_LIMIT = 0.3
 """Largest step of a logarithm (frequency, damping, width) in one iteration."""
+
+CLEAR = 1e-3
+"""Smallest part of a column that no earlier one explains, where Cholesky's factor will do."""
 
 DECREASE = 3e-3
 """Decrease of the objective (twice a log-likelihood) that is not worth another iteration."""
@@ -74,8 +79,15 @@ class Channels:
         """The same measurements with another number of independent samples."""
         return replace(self, independent=independent)
 
+    @cached_property
+    def plain(self) -> NDArray[np.bool_]:
+        """Channels that were measured throughout, with equal weights of 1."""
+        return np.asarray(self.seen.all(axis=0) & np.all(self.root_weight == 1.0))
+
     def rows(self, values: Array, channel: int) -> Array:
         """Weighted rows of an array (N, ...) where the channel was measured."""
+        if self.plain[channel]:
+            return values
         seen = self.seen[:, channel]
         weight = self.root_weight[seen]
         return np.asarray(values[seen] * weight.reshape(-1, *(1,) * (values.ndim - 1)))
@@ -136,7 +148,7 @@ def evaluate(model: ModalModel, channels: Channels, prior: DampingPrior) -> Fitt
         B, y = channels.rows(values[sense], c), channels.rows(channels.y[:, c], c)
         size = np.linalg.norm(B, axis=0)
         size[size == 0.0] = 1.0
-        Q, R = np.linalg.qr(B / size)
+        Q, R = _orthonormal(B / size)
         # Two modes may come to lie on each other: the smallest weights are taken then.
         weight = np.linalg.lstsq(R, Q.T @ y, rcond=1e-10)[0] / size
         weights.append(weight)
@@ -159,6 +171,21 @@ def evaluate(model: ModalModel, channels: Channels, prior: DampingPrior) -> Fitt
         objective,
         objective + float(price),
     )
+
+
+def _orthonormal(B: Array) -> tuple[Array, Array]:
+    """Q and R of columns of norm 1: by Cholesky's factor, several times faster, where it is good.
+
+    Q is then orthonormal to the rounding of single precision at worst (Golub & Van Loan, 5.3).
+    """
+    gram = B.T @ B
+    try:
+        R = np.linalg.cholesky(gram).T
+    except np.linalg.LinAlgError:
+        return np.linalg.qr(B)
+    if np.diagonal(R).min(initial=1.0) < CLEAR:
+        return np.linalg.qr(B)
+    return B @ solve_triangular(R, np.eye(len(R)), check_finite=False), R
 
 
 def jacobians(fitted: Fitted, channels: Channels) -> list[Array]:
@@ -194,8 +221,11 @@ def fit_modes(
     max_iterations: int = 40,
     acceptable: Callable[[ModalModel], bool] | None = None,
     decrease: float = DECREASE,
+    given_up: Callable[[Fitted], bool] | None = None,
 ) -> Fitted | None:
-    """Levenberg and Marquardt's descent from the model's parameters; None if it starts in blow-up.
+    """Levenberg and Marquardt's descent from the model's parameters.
+
+    None if it starts in blow-up or is given up.
 
     Parameters
     ----------
@@ -207,42 +237,50 @@ def fit_modes(
         Steps to models that are not acceptable are shortened.
     decrease : float
         Of the objective; an iteration that brings less is the last.
+    given_up : callable, optional
+        Asked after every iteration, once, whether the descent is in vain.
     """
     at = evaluate(model, channels, prior)
     if at is None:
         return None
-    damping = 1e-3
+    damping, rise = 1e-3, 2.0
     for _ in range(max_iterations):
         g, H = _quadratic(at, channels, prior)
         moved = None
         for _ in range(12):
-            candidate = _step(at.model, g, H, damping)
+            candidate, foretold = _step(at.model, g, H, damping)
             if acceptable is None or acceptable(candidate):
                 moved = evaluate(candidate, channels, prior)
                 if moved is not None and moved.objective < at.objective:
                     break
             moved = None
-            damping *= 5.0
+            damping, rise = damping * rise, 2.0 * rise
         if moved is None:
             return at
         gained = at.objective - moved.objective
-        at, damping = moved, max(damping / 5.0, 1e-9)
+        # Nielsen 1999: the damping falls no faster than the quadratic's forecasts are good.
+        agreement = min(gained / max(foretold, 1e-300), 1.0)
+        damping = max(damping * max(1.0 / 5.0, 1.0 - (2.0 * agreement - 1.0) ** 3), 1e-9)
+        at, rise = moved, 2.0
+        if given_up is not None and given_up(at):
+            return None
         if gained < decrease:
             return at
     return replace(at, converged=False)
 
 
-def _step(model: ModalModel, g: Array, H: Array, damping: float) -> ModalModel:
+def _step(model: ModalModel, g: Array, H: Array, damping: float) -> tuple[ModalModel, float]:
+    """The model after a damped step, and the fall of the objective that the quadratic foretells."""
     scale = np.sqrt(np.diagonal(H)).clip(1e-150)
     system = H / scale / scale[:, None] + damping * np.eye(len(g))
     step = np.linalg.solve(system, g / scale) / scale
     logs = np.concatenate([mode.logarithms(model.estimate_start) for mode in model.modes])
     step[logs] = np.clip(step[logs], -STEP_LIMIT, STEP_LIMIT)
-    return model.moved(model.vector() + step)
+    return model.moved(model.vector() + step), float(2.0 * step @ g - step @ (H @ step))
 
 
 def _first_of_modes(model: ModalModel) -> NDArray[np.intp]:
-    sizes = [len(mode.vector(model.estimate_start)) for mode in model.modes]
+    sizes = [mode.size(model.estimate_start) for mode in model.modes]
     return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.intp)
 
 

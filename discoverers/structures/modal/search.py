@@ -45,6 +45,12 @@ GRID_NUMBERS = 30_000_000
 STARTS = 8
 """Places for a further mode, at most."""
 
+JOINED = 4
+"""Iterations after which two modes that the record cannot tell apart are not told apart again."""
+
+SAME = 0.1
+"""Distance of frequencies, as a share of what the record resolves, of fits that are the same."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -231,18 +237,42 @@ class Search:
     separation: float = 1.0
     path: list[Fitted] = field(default_factory=list)
 
-    def fit(self, model: ModalModel) -> Fitted | None:
+    def fit(self, model: ModalModel, others: Sequence[Fitted] = ()) -> Fitted | None:
         """Fit a model; None if it then holds modes that the record cannot tell apart.
 
         Two modes must be apart by 1 / length of the record, and by half of both half-power
         bandwidths. Pairs that are closer imitate one mode whose frequency depends on the
         amplitude, and forecast badly.
+
+        Parameters
+        ----------
+        model : ModalModel
+        others : sequence of Fitted
+            Fits of models of the same form; a descent that comes to one of them is given up.
         """
-        found = fit_modes(model, self.channels, self.prior, acceptable=self._inside)
+        joined = 0
+
+        def given_up(at: Fitted) -> bool:
+            nonlocal joined
+            joined = 0 if self.separate(at.model) else joined + 1
+            return joined == JOINED or any(self._same(at, other) for other in others)
+
+        found = fit_modes(
+            model, self.channels, self.prior, acceptable=self._inside, given_up=given_up
+        )
         if found is None or not self.separate(found.model):
             return None
         self.path.append(found)
         return found
+
+    def _same(self, one: Fitted, other: Fitted) -> bool:
+        """Whether two fits of the same form are about to be one."""
+        first, second = (
+            np.sort([mode.frequency for mode in fitted.model.modes]) / (2.0 * np.pi)
+            for fitted in (one, other)
+        )
+        near = np.all(np.abs(first - second) < SAME * self.band.resolution)
+        return bool(near and abs(one.objective - other.objective) < 1.0)
 
     def _inside(self, model: ModalModel) -> bool:
         """Whether all modes are between a drift and far beyond the band."""
