@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .identifiability import entangled_terms
 from .inputs import input_between_samples
 from .joint import LINK_LEVELS, JointFit, JointProblem, Record
 from .selection import Selection
@@ -77,6 +78,8 @@ class Refined:
     n_fitted : int
         Systems fitted.
     seconds : float
+    entangled : ndarray of bool, shape (V, K')
+        Terms of which the data tell only a combination; see `entangled_terms`.
     """
 
     coef: Array
@@ -88,6 +91,7 @@ class Refined:
     converged: bool
     n_fitted: int
     seconds: float
+    entangled: NDArray[np.bool_]
     _sweep: Sweep
 
     def front(self) -> list[FrontRow]:
@@ -195,6 +199,8 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
         scale *= AFTER_SELECTION**2
     coef_std = np.zeros(coef.size)
     coef_std[active] = np.sqrt(scale * variance)
+    entangled = np.zeros(coef.shape, dtype=bool)
+    entangled.flat[active] = entangled_terms(final.coef.ravel()[active], normal.gram, scale)
     return Refined(
         coef=final.coef,
         coef_std=selection.rules.errors(coef_std.reshape(coef.shape)),
@@ -205,6 +211,7 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
         converged=final.converged,
         n_fitted=n_fitted,
         seconds=time.perf_counter() - began,
+        entangled=entangled,
         _sweep=sweep,
     )
 

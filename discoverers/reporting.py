@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from .denoising import Denoised
 from .discovery import Discovery, FittedTrajectory
 from .equations import Equations
-from .exceptions import MisfitWarning, OutlierWarning
+from .exceptions import IdentifiabilityWarning, MisfitWarning, OutlierWarning
+from .identifiability import entangled_terms
 from .refinement import Refined
 from .selection import Selection
 from .sparse import combine
@@ -25,6 +27,7 @@ __all__ = [
     "outliers_frame",
     "report_refined",
     "report_selection",
+    "warn_of_ambiguity",
     "warn_of_misfit",
     "warn_of_outliers",
 ]
@@ -76,7 +79,7 @@ def report_selection(selection: Selection) -> Discovery:
         extras={
             "chi2_": selection.worst(selection.chi2),
             "alternatives_": alternatives_frame([equations], [0.0]),
-            "identifiable_": True,
+            **_verdict(selection, equations, _entangled(selection), tied=False),
         },
     )
 
@@ -119,9 +122,54 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
                 [selection.equations(part) for part, _ in close],
                 [score for _, score in close],
             ),
-            "identifiable_": len(refined.alternatives(TIED)) == 1,
+            **_verdict(
+                selection, equations, refined.entangled, tied=len(refined.alternatives(TIED)) > 1
+            ),
         },
     )
+
+
+def _entangled(selection: Selection) -> NDArray[np.bool_]:
+    """Terms of the regression's choice that the data do not tell apart, (V', K')."""
+    out = np.zeros(selection.coef.shape, dtype=bool)
+    for v, fit in enumerate(selection.fits):
+        best = list(fit.search.best)
+        out[v, best] = entangled_terms(fit.coef[best], fit.normal.gram[np.ix_(best, best)])
+    return out
+
+
+def _verdict(
+    selection: Selection, equations: Equations, entangled: NDArray[np.bool_], *, tied: bool
+) -> dict[str, Any]:
+    """Whether the data settle the equations, and the terms that they do not tell apart."""
+    rows, columns = np.nonzero(selection.expand(entangled.astype(np.float64)))
+    terms = tuple(
+        (equations.state_names[row], selection.library.names[column])
+        for row, column in zip(rows, columns, strict=True)
+    )
+    return {"identifiable_": not (tied or terms), "entangled_": terms}
+
+
+def warn_of_ambiguity(found: Discovery) -> None:
+    """Warn of equations, or terms of them, that the data do not settle."""
+    others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1
+    terms = found.extras.get("entangled_", ())
+    texts = []
+    if others:
+        texts.append(
+            f"The data do not settle the equations: {others} other system(s) in alternatives_ "
+            "describe them about as well. Add a run from another initial state, a longer or "
+            "denser record, or leave terms that cannot be out of the library."
+        )
+    if terms:
+        listed = ", ".join(f"{term} in the equation of {name}" for name, term in terms)
+        texts.append(
+            f"The data tell only a combination of {listed}: each coefficient could have the other "
+            "sign, though not all at once. Add a run on which these terms differ (another initial "
+            "state, force or frequency), or say the value of one of them (`Known`, `Forbidden`)."
+        )
+    if texts:
+        warnings.warn(" ".join(texts), IdentifiabilityWarning, stacklevel=6)
 
 
 def warn_of_misfit(found: Discovery, trajectories: Trajectories) -> None:

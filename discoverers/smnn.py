@@ -20,17 +20,17 @@ from .chains import is_derivative, measured_columns, read_chains
 from .constraints import Constraint, Known, Rules, bind_rules
 from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
-from .exceptions import ConvergenceWarning, IdentifiabilityWarning
+from .exceptions import ConvergenceWarning
 from .inputs import with_interpolation
 from .integration import MechanisticIntegral
 from .libraries import AutoLibrary, BoundLibrary, Library, resolve_library
 from .mechanistic import SGDEngine
 from .refinement import refine
 from .reporting import (
-    TIED,
     outliers_frame,
     report_refined,
     report_selection,
+    warn_of_ambiguity,
     warn_of_misfit,
     warn_of_outliers,
 )
@@ -112,7 +112,12 @@ class SMNNDiscoverer(BaseDiscoverer):
         Systems that describe the data nearly as well: `equations`, how far their score is behind,
         and weights ``exp(-behind / 2)``; the first row is `equations_`.
     identifiable_ : bool
-        False if another system is as good (score within 2): an `IdentifiabilityWarning` says so.
+        False if another system is as good (score within 2), or terms of this one cannot be told
+        apart: an `IdentifiabilityWarning` says so, and what to do.
+    entangled_ : tuple of (state, term)
+        Terms of `equations_` of which the data tell only a combination: the 99.9 % interval of each
+        holds both signs, yet not all of them can be 0. Terms that the user requires may come to
+        this, as x, x' and the force of a record at one frequency.
     constants_ : DataFrame
         With ``library="auto"`` only: constants inside of terms, such as k of ``x / (k + x)``, with
         their standard errors: `equation`, `term` (in which the constant reads p), `p`, `p_std`.
@@ -243,15 +248,7 @@ class SMNNDiscoverer(BaseDiscoverer):
             interpolation=self.input_interpolation,
         )
         warn_of_misfit(found, trajectories)
-        if not found.extras["identifiable_"]:
-            others = int((found.extras["alternatives_"]["score_behind"] <= TIED).sum()) - 1
-            warnings.warn(
-                f"The data do not settle the equations: {others} other system(s) in alternatives_ "
-                "describe them about as well. Add a run from another initial state, a longer or "
-                "denser record, or leave terms that cannot be out of the library.",
-                IdentifiabilityWarning,
-                stacklevel=5,
-            )
+        warn_of_ambiguity(found)
         return found
 
     def _may_be_unmeasured(self, column: str, columns: Sequence[str]) -> bool:

@@ -65,6 +65,7 @@ def report(route: Route) -> Discovery:
                 [cycle.score for cycle in close],
             ),
             "identifiable_": len(_close(route, TIED)) == 1,
+            "entangled_": (),
         },
     )
 
