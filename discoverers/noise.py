@@ -14,6 +14,9 @@ Array = NDArray[np.float64]
 
 DIFFERENCE_ORDERS = range(2, 7)
 
+CHUNK = 4096
+"""Differences taken at once: what stays in the processor's cache."""
+
 RELATIVE_FLOOR = 1e-4
 """Noise below this share of a state's amplitude is called model discrepancy, not noise: it makes
 clean data a well-posed problem, and charges a term that explains less than that."""
@@ -70,15 +73,31 @@ def difference_variance(t: Array, x: Array, weight: Array) -> float:
         n = len(t) - order
         if n < 6:
             break
-        nodes = np.lib.stride_tricks.sliding_window_view(t, order + 1)
-        values = np.lib.stride_tricks.sliding_window_view(x, order + 1)
-        gaps = (nodes[:, :, None] - nodes[:, None, :]) / (nodes[:, -1:, None] - nodes[:, :1, None])
-        gaps[:, range(order + 1), range(order + 1)] = 1.0
-        contrast = 1.0 / gaps.prod(axis=2)
-        spread = np.lib.stride_tricks.sliding_window_view(1.0 / weight, order + 1)
-        unit = (contrast**2 * spread).sum(axis=1)
-        best = min(best, float(np.mean((contrast * values).sum(axis=1) ** 2 / unit)))
+        total = 0.0
+        for first in range(0, n, CHUNK):
+            rows = slice(first, min(first + CHUNK, n) + order)
+            total += _squared_differences(t[rows], x[rows], weight[rows], order)
+        best = min(best, total / n)
     return best
+
+
+def _squared_differences(t: Array, x: Array, weight: Array, order: int) -> float:
+    """Sum of the squared divided differences of an order, each scaled to unit variance."""
+    nodes, values, spread = (
+        np.lib.stride_tricks.sliding_window_view(part, order + 1).T for part in (t, x, 1.0 / weight)
+    )
+    inverse = 1.0 / (nodes[-1] - nodes[0])
+    product = np.ones(nodes.shape)
+    for i in range(order + 1):
+        for j in range(i):
+            gap = (nodes[i] - nodes[j]) * inverse
+            product[i] *= gap
+            product[j] *= gap  # its sign: below
+    signs = np.where(np.arange(order, -1, -1) % 2, -1.0, 1.0)
+    contrast = signs[:, None] / product
+    difference = np.einsum("pn,pn->n", contrast, values)
+    unit = np.einsum("pn,pn,pn->n", contrast, contrast, spread)
+    return float((difference**2 / unit).sum())
 
 
 def estimate_noise(

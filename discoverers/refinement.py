@@ -21,6 +21,7 @@ from .joint import LINK_LEVELS, JointFit, JointProblem, Record
 from .selection import Selection
 from .sparse.criterion import deviance
 from .sparse.search import Support
+from .stretches import spread_stretches
 from .term_search import (
     JointCriterion,
     Sweep,
@@ -44,6 +45,9 @@ MAX_COLUMNS = 240
 SUBSTEPS = (1, 2, 4, 8, 16)
 AFTER_SELECTION = 1.1
 """Standard errors of terms that were selected by the same data are larger by about so much."""
+
+NO_WORSE = 1.2
+"""J of a sample of the whole record, over that of the blocks, that needs no gentler start."""
 
 POLISH_LEVELS = (0.003, 0.001)
 EVIDENCE_SLACK = 2.0
@@ -184,7 +188,10 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     whole, final = searched, best
     if problem.n_nodes > SEARCH_NODES:
         whole = replace(problem, substeps=searched.substeps)
-        final = whole.fit(best.coef, states, levels_to(best.level))
+        final = whole.fit(best.coef, states, (best.level,))
+        expected = whole.n_rows * max(best.cost / searched.n_rows, 1.0)
+        if not (final.converged and final.cost < NO_WORSE * expected):  # too far to go at once
+            final = whole.fit(best.coef, states, levels_to(best.level))
         if not known_noise and np.isfinite(final.cost):
             whole = whole.sharpened(final)
             final = whole.fit(final.coef, final.states, (best.level,))
@@ -306,18 +313,8 @@ def _blocks(
     problem: JointProblem, states: Sequence[Array]
 ) -> tuple[JointProblem, tuple[Array, ...]]:
     """Blocks of contiguous samples, spread evenly over the records."""
-    starts = [
-        (i, first)
-        for i, record in enumerate(problem.records)
-        for first in range(0, max(len(record.x) - BLOCK, 0) + 1, BLOCK)
-    ]
-    held = sum(min(BLOCK, len(problem.records[i].x)) for i, _ in starts)
-    count = max(1, int(len(starts) * SEARCH_NODES / held))
-    picked = np.unique(np.linspace(0, len(starts) - 1, count).round().astype(int))
     records, chosen = [], []
-    for index in picked:
-        i, first = starts[index]
-        rows = slice(first, first + BLOCK)
+    for i, rows in spread_stretches([len(x) for x in states], BLOCK, SEARCH_NODES):
         records.append(problem.records[i].rows(rows))
         chosen.append(states[i][rows])
     return replace(problem, records=tuple(records)), tuple(chosen)

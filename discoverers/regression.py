@@ -22,6 +22,7 @@ from .libraries import BoundLibrary
 from .sparse import GradedCriterion, NormalEquations, SubsetSearch, search_subsets
 from .sparse.criterion import deviance
 from .sparse.search import forward_support
+from .stretches import trial_share, trial_stretches
 from .trajectories import Trajectories
 from .whitening import Windows, split_windows, whitened_normal_equations
 
@@ -43,6 +44,11 @@ MAX_CANDIDATES = 400
 """Beyond this the normal equations, quadratic in the candidates, are screened first."""
 
 TRUNCATION_FACTOR = 5.0
+
+LONGEST_WINDOW = 256
+"""Stretches of long records hold enough windows up to this length."""
+
+MARGIN = 64
 
 REFERENCE_DRIFT = 1e-2
 REFERENCE_SIZE = 12
@@ -69,6 +75,13 @@ class Regression:
     integrals: tuple[Array, ...]
     windows: tuple[Windows, ...]
     elapsed: tuple[Array, ...]
+
+    def thinned(self) -> Regression:
+        """The same with windows spread evenly over long records: enough to choose a drift."""
+        share = trial_share(sum(int(windows.valid.sum()) for windows in self.windows))
+        if share == 1.0:
+            return self
+        return replace(self, windows=tuple(windows.thinned(share) for windows in self.windows))
 
     def normal_equations(self, denoised: Denoised, state: int, drift: float) -> NormalEquations:
         """Normal equations of one state's equation for a drift in units of the noise variance."""
@@ -129,14 +142,19 @@ def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) ->
     """
     totals = np.zeros(denoised.noise_std.shape)
     count = 0
-    for steps, slopes in zip(denoised.steps, denoised.slopes, strict=True):
+    trial = trial_stretches(denoised.precision) if window <= LONGEST_WINDOW else []
+    for run, rows in trial or [(i, slice(0, len(part))) for i, part in enumerate(denoised.slopes)]:
+        # Beyond the ends of a stretch, for the integral is worse at its own.
+        low = max(rows.start - MARGIN, 0)
+        slopes = denoised.slopes[run][low : rows.stop + MARGIN]
+        steps = denoised.steps[run][low : low + len(slopes) - 1]
         stretches = integral.segments(len(slopes))
         error = integrate_stretches(integral, stretches, steps, slopes) - integrate_stretches(
             integral.reference, stretches, steps, slopes
         )
-        windows = split_windows(stretches, window)
-        for rows, valid in zip(windows.index, windows.valid, strict=True):
-            part = error[rows[valid]]
+        windows = split_windows(stretches, window).within(rows.start - low, rows.stop - low)
+        for inside, valid in zip(windows.index, windows.valid, strict=True):
+            part = error[inside[valid]]
             totals += ((part - part.mean(axis=0)) ** 2).sum(axis=0)
             count += len(part)
     variance = TRUNCATION_FACTOR**2 * totals / count
@@ -237,16 +255,15 @@ def fit_equation(
     rules = rules or Rules.none(len(denoised.noise_std), regression.features[0].shape[1])
     given = np.flatnonzero(rules.fixed[state]).tolist()
     known = np.where(rules.fixed[state], rules.known[state], 0.0)
-    normals = {
-        drift: regression.normal_equations(denoised, state, drift).given(given, known[given])
-        for drift in DRIFTS
-    }
+
+    def normal_of(windows: Regression, drift: float) -> NormalEquations:
+        return windows.normal_equations(denoised, state, drift).given(given, known[given])
+
+    trial = regression.thinned()
+    normals = {drift: normal_of(trial, drift) for drift in DRIFTS}
     reference = normals[REFERENCE_DRIFT]
-    # A term that vanishes on the data, or is constant in every window, says nothing.
-    candidates = np.setdiff1d(candidates, given)
-    candidates = candidates[reference.column_norms[candidates] > 0.0]
-    candidates = candidates[np.diagonal(reference.gram)[candidates] > 0.0]
-    required = [one for one in candidates.tolist() if rules.required[state, one]]
+    everything = np.setdiff1d(candidates, given)
+    candidates, required = _telling(reference, everything, rules.required[state])
     size = min(REFERENCE_SIZE, max(1, reference.n_rows // 5))
     support = forward_support(reference, candidates.tolist(), size)
 
@@ -260,10 +277,11 @@ def fit_equation(
         )
         pool.update(sorted(search.scores, key=lambda one: search.scores[one])[:POOL_SIZE])
         drift = min(DRIFTS, key=lambda value: _best_score(normals[value], criterion, pool))
-    search = search_subsets(
-        normals[drift], criterion, candidates.tolist(), max_terms, required=required
-    )
+    if trial is not regression:
+        normals = {one: normal_of(regression, one) for one in (0.0, drift)}
+        candidates, required = _telling(normals[drift], everything, rules.required[state])
     normal = normals[drift]
+    search = search_subsets(normal, criterion, candidates.tolist(), max_terms, required=required)
     search = _within_bounds(search, normal, state, rules)
     best = list(search.best)
     freedom = max(normal.n_rows - len(best), 1)
@@ -278,6 +296,18 @@ def fit_equation(
     chi2 = normals[0.0].loss_at(best, normal.solve(best)) / freedom
     fit = EquationFit(search, normal, known, coef_std, known, chi2, drift)
     return replace(fit, coef=fit.coef_of(best))
+
+
+def _telling(
+    normal: NormalEquations, candidates: NDArray[np.intp], required: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], list[int]]:
+    """Candidates that say something, and those of them that are required.
+
+    A term that vanishes on the data, or is constant in every window, says nothing.
+    """
+    candidates = candidates[normal.column_norms[candidates] > 0.0]
+    candidates = candidates[np.diagonal(normal.gram)[candidates] > 0.0]
+    return candidates, [one for one in candidates.tolist() if required[one]]
 
 
 def _within_bounds(

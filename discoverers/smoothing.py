@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver import BlockTridiagonal
-from gpu_solver.assembly import LeastSquaresRows
+from gpu_solver.assembly import taylor_matrix
 
 from .integration import INTEGRAL_DECAY, INTEGRAL_ORDER
+from .stretches import trial_stretches
 
 __all__ = ["ChannelFit", "smooth_channels", "smooth_to_slopes"]
 
@@ -71,17 +72,17 @@ class ChannelFit:
 
 def _taylor_blocks(steps: Array, order: int, decay: float) -> tuple[Array, Array]:
     """Blocks of A^T W^2 A of the Taylor rows alone, the r-th row weighted by decay**r."""
-    rows = LeastSquaresRows(
-        c=np.zeros((1, 1, order + 1)),
-        s=steps,
-        governing=np.zeros((1, 1)),
-        initial=np.zeros((1, 1, 1)),
-        smooth=(decay ** (2.0 * np.arange(order + 1.0)))[None, None, :],
-        n_steps=len(steps) + 1,
-        n_variables=1,
-        order=order,
-    )
-    return rows.normal_blocks()
+    size = order + 1
+    weight = np.diag(decay ** (2.0 * np.arange(size)))
+    ahead, back = taylor_matrix(order), taylor_matrix(order, -1)
+    # Every entry is a power of the step times a constant.
+    exponents = np.arange(size)[:, None] + np.arange(size)
+    powers = (steps[:, None] ** np.arange(2.0 * order + 1.0))[:, exponents]
+    diagonal = np.zeros((len(steps) + 1, size, size))
+    diagonal[:-1] = powers * (ahead.T @ weight @ ahead + weight)
+    diagonal[1:] += powers * (back.T @ weight @ back + weight)
+    powers *= -(weight @ ahead + back.T @ weight)
+    return diagonal, powers
 
 
 @dataclass(frozen=True)
@@ -209,15 +210,43 @@ def smooth_channels(
     """
     n_states = X[0].shape[1]
     orders = [SMOOTHER_ORDER] * n_states if orders is None else list(orders)
+    scales = np.array(
+        [_typical(np.concatenate([p[:, v] for p in precision])) for v in range(n_states)]
+    )
+    given: list[float | None] = [None] * n_states
+    trial = trial_stretches(precision)
+    if trial:
+        scores = _smoothed(
+            [steps[run][rows.start : rows.stop - 1] for run, rows in trial],
+            [X[run][rows] for run, rows in trial],
+            [precision[run][rows] for run, rows in trial],
+            orders,
+            scales,
+            given,
+        )
+        given = [fit.smoothness for fit in scores]
+    return _smoothed(steps, X, precision, orders, scales, given)
+
+
+def _smoothed(
+    steps: Sequence[Array],
+    X: Sequence[Array],
+    precision: Sequence[Array],
+    orders: Sequence[int],
+    scales: Array,
+    given: Sequence[float | None],
+) -> tuple[ChannelFit, ...]:
+    """Smooth with the weights given, or with those of the lowest score where there are none."""
+    n_states = len(orders)
     fits: list[ChannelFit | None] = [None] * n_states
     # States that share their weights share every factorisation.
     stacked = np.concatenate(precision)
-    groups: dict[tuple[bytes, int], list[int]] = {}
-    scales = np.array([_typical(stacked[:, v]) for v in range(n_states)])
+    groups: dict[tuple[bytes, int, float | None], list[int]] = {}
     for v, order in enumerate(orders):
-        groups.setdefault(((stacked[:, v] / scales[v]).tobytes(), order), []).append(v)
+        key = (stacked[:, v] / scales[v]).tobytes(), order, given[v]
+        groups.setdefault(key, []).append(v)
     taylor: dict[tuple[int, int], tuple[Array, Array]] = {}
-    for (_, order), members in groups.items():
+    for (_, order, known), members in groups.items():
         weights = [part[:, members[0]] / scales[members[0]] for part in precision]
         blocks = []
         for run, weight in enumerate(weights):
@@ -228,10 +257,14 @@ def smooth_channels(
         data, centre, spread = _standardise([x[:, members] for x in X], weights)
         tried = _Tried(blocks, data, weights, order)
         for position, v in enumerate(members):
-            best = tried.least(SMOOTHNESS_GRID, position)
-            if best != SMOOTHNESS_GRID[0]:
-                best = tried.least([best, *(best * REFINED_STEPS)], position)
-            chosen = tried.solution(best)
+            chosen = tried.solution(known) if known is not None else None
+            best = known
+            # What stretches take may be too stiff for the whole in float64.
+            if chosen is None or best is None or not chosen.y:
+                best = tried.least(SMOOTHNESS_GRID, position)
+                if best != SMOOTHNESS_GRID[0]:
+                    best = tried.least([best, *(best * REFINED_STEPS)], position)
+                chosen = tried.solution(best)
             if not chosen.y:
                 raise ValueError(
                     f"t has steps from {min(map(np.min, steps)):.3g} to "
@@ -279,9 +312,42 @@ def smooth_to_slopes(
     scale = _typical(np.concatenate(precision))
     weights = [part / scale for part in precision]
     data, centre, spread = _standardise([part[:, None] for part in x], weights)
+    pull = [slope / spread[0] for slope in slopes]
+    grid: Sequence[float] = GOVERNING_GRID.tolist()
+    trial = trial_stretches([part[:, None] for part in weights])
+    if trial:
+        own, around, pulled = (
+            [part[run][rows] for run, rows in trial] for part in (data, weights, pull)
+        )
+        inner = [steps[run][rows.start : rows.stop - 1] for run, rows in trial]
+        scores = _scored_slopes(inner, own, around, pulled, grid)
+        grid = sorted(grid, key=lambda governing: scores[governing][0])
+    # What stretches take may be too stiff for the whole in float64: then the next best is tried.
+    chosen = list[Array]()
+    for some in [[one] for one in grid] if trial else [grid]:
+        scores = _scored_slopes(steps, data, weights, pull, some)
+        chosen = scores[min(scores, key=lambda governing: scores[governing][0])][1]
+        if chosen:
+            break
+    values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)
+    return values, tuple(spread[0] * y[:, 1] for y in chosen)
+
+
+def _scored_slopes(
+    steps: Sequence[Array],
+    data: Sequence[Array],
+    weights: Sequence[Array],
+    slopes: Sequence[Array],
+    grid: Sequence[float],
+) -> dict[float, tuple[float, list[Array]]]:
+    """Score by weight of the governing rows, and the fits of the lowest one so far.
+
+    Infinity and no fits where a weight is too stiff for float64.
+    """
     taylor = [_taylor_blocks(step, INTEGRAL_ORDER, INTEGRAL_DECAY) for step in steps]
-    lowest, chosen = np.inf, list[Array]()
-    for governing in GOVERNING_GRID:
+    scores: dict[float, tuple[float, list[Array]]] = {}
+    lowest = np.inf
+    for governing in grid:
         fits, leverages, residual = [], [], 0.0
         for (diagonal, lower), part, weight, slope in zip(
             taylor, data, weights, slopes, strict=True
@@ -297,18 +363,19 @@ def smooth_to_slopes(
                 break
             right = np.zeros(matrix.shape[:2])
             right[:, 0] = weight * part[:, 0]
-            right[:, 1] = governing * slope / spread[0]
+            right[:, 1] = governing * slope
             y = factor.solve(right, columns=False)
-            leverages.append(weight * factor.variances()[:, 0])
             residual += float((weight * (part[:, 0] - y[:, 0]) ** 2).sum())
             fits.append(y)
+            if len(grid) > 1:  # the variances cost most, and one weight needs no score
+                leverages.append(weight * factor.variances()[:, 0])
         if len(fits) < len(steps):
-            continue  # too stiff for float64
-        gcv = residual / _freedom(weights, leverages) ** 2
-        if gcv < lowest:
-            lowest, chosen = gcv, fits
-    values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)
-    return values, tuple(spread[0] * y[:, 1] for y in chosen)
+            scores[governing] = np.inf, []
+            continue
+        score = residual / _freedom(weights, leverages) ** 2 if len(grid) > 1 else residual
+        scores[governing] = score, fits if score < lowest else []
+        lowest = min(lowest, score)
+    return scores
 
 
 def _typical(precision: Array) -> float:
