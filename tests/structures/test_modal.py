@@ -258,6 +258,33 @@ def test_score_tests_of_a_linear_record_are_f_distributed():
     assert 1.0 < np.mean(statistics) < 3.2
 
 
+def linear_fit_to_a_spring_that_yields(share):
+    """Score tests of a linear fit to a mode whose yielding spring carries a share of the force."""
+    t, u, y = simulated_forced_mode(lambda w, q, z: -share * w * w * z, n=500)
+    record = Record.make(t, y, u)
+    model = ModalModel.make([record], ["acceleration"], TURN * 5, True)
+    model = model.with_modes([model.new_mode(TURN * f, 0.015) for f in (2.0, 4.5)])
+    floor = np.array([1e-9])
+    channels = Channels(
+        y[:, None], np.ones((len(t), 1), bool), np.ones(len(t)), np.array([0]), floor, float(len(t))
+    )
+    fitted = fit_modes(model, channels, DampingPrior(0.02, 1.0))
+    tests = score_tests(fitted, channels, 0.01, ("hysteresis",))
+    return [test for test in tests if test.mode == 0], [test for test in tests if test.mode == 1]
+
+
+def test_score_test_sees_the_hysteresis_that_it_says_it_would():
+    here, other = linear_fit_to_a_spring_that_yields(0.0)
+    assert not any(test.passed for test in (*here, *other))
+    assert all(0.0 < test.detectable < 0.1 for test in here)
+    # A spring of about the width that was simulated, 2; z has at most the size of q.
+    near = min(here, key=lambda test: abs(np.log(test.force.width / 2.0)))
+    strong, _ = linear_fit_to_a_spring_that_yields(6.0 * near.detectable)
+    weak, _ = linear_fit_to_a_spring_that_yields(near.detectable / 6.0)
+    assert strong[0].passed
+    assert not any(test.passed for test in weak)
+
+
 # --- discovery
 
 
@@ -415,6 +442,28 @@ def test_by_name_saved_and_on_a_run_that_was_not_fitted(tmp_path):
     assert again.modes_.equals(model.modes_)
     other = three_modes(300, seed=8, start=((0.1, 0.3), (-0.5, 0.2), (0.3, 0.0)))
     assert model.score([other[0]], [other[2]], u=[other[1]]) > 0.999
+
+
+def test_input_that_is_a_function_is_kept_as_samples(tmp_path):
+    def force(t):
+        return np.sin(9.0 * t) + np.cos(14.0 * t) + np.sin(21.0 * t)
+
+    t = np.arange(300) / 50.0
+    y = modal_response(t, force(t), [(2.0, 0.05, 1.0)])
+    model = regressor(max_modes=1, forces="none").fit(t, y, u=force)
+    model.save(tmp_path / "model.zip")
+    again = load(tmp_path / "model.zip")
+    between = t[:-1] + 0.01
+    np.testing.assert_array_equal(again.predict(between), model.predict(between))
+    beyond = t[-1] + 0.02 * np.arange(4)
+    for one in (model, again):
+        with pytest.raises(ValueError, match=r"u: the equations have the input"):
+            one.predict(beyond)
+        answers = one.predict(beyond, u=force), one.predict(beyond, u=force(beyond))
+        np.testing.assert_allclose(*answers, atol=1e-2)
+    np.testing.assert_allclose(
+        again.predict(beyond, u=force), model.predict(beyond, u=force), rtol=1e-12
+    )
 
 
 def test_input_that_is_held():

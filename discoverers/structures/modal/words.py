@@ -97,6 +97,6 @@ def _untold(mine: Sequence[ScoreTest], count: str) -> str:
     if not np.isfinite(detectable):
         return f"{said} With so many parameters on so few samples nothing could have passed."
     return (
-        f"{said} That excludes none: a hysteretic force below {detectable:.0%} of its mode's "
-        f"spring force would have stayed unseen, on other modes a larger one."
+        f"{said} That excludes none: a hysteretic force below {100.0 * detectable:.2g} % of "
+        f"its mode's spring force would have stayed unseen, on other modes a larger one."
     )
