@@ -411,3 +411,44 @@ def test_a_run_without_any_measurement_says_so_and_leaves_the_others_alone(sampl
         [steps, steps], [x[:, 0], 0.0 * t], [one[:, 0], 0.0 * t], [slopes, slopes]
     )
     np.testing.assert_allclose(np.diff(values[1]), np.diff(np.sin(t)), atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_a_short_or_absent_channel_lowers_no_order_but_its_own(count):
+    rng = np.random.default_rng(5)
+    lengths = 60, 40
+    steps = [np.ones(n - 1) for n in lengths]
+    times = [0.15 * np.arange(n) for n in lengths]
+    X = [np.stack([np.sin(t), np.cos(t)], axis=1) for t in times]
+    X = [x + 0.01 * rng.normal(size=x.shape) for x in X]
+    precision = [np.ones_like(x) for x in X]
+    precision[1][:, 1] = 0.0
+    precision[1][7 : 7 + count, 1] = 1.0
+    whole, part = smooth_channels(steps, X, precision)
+    (alone,) = smooth_channels(steps, [x[:, :1] for x in X], [p[:, :1] for p in precision])
+    (first,) = smooth_channels(steps[:1], [X[0][:, 1:]], [precision[0][:, 1:]])
+    for run in range(2):
+        np.testing.assert_allclose(whole.values[run], alone.values[run], atol=1e-12)
+    # The channel's own long run is smoothed as it is without the short one.
+    np.testing.assert_allclose(part.values[0], np.cos(times[0]), atol=0.02)
+    assert abs(np.log10(part.smoothness / first.smoothness)) <= 1.0
+    assert np.isfinite(part.values[1]).all()
+    told = np.isfinite(part.variances[1]).all(axis=0)
+    assert told.tolist() == [count > 0, count > 1, count > 3, False]
+    if count == 1:
+        np.testing.assert_allclose(part.values[1], X[1][7, 1], atol=1e-9)
+
+
+def test_more_derivatives_are_told_where_a_higher_order_is_asked_for():
+    t = np.arange(300) * 0.05
+    data = [np.stack([np.sin(t), np.sin(t)], axis=1)]
+    data[0] += 1e-3 * np.random.default_rng(0).normal(size=(300, 1))
+    common, high = smooth_channels([np.ones(299)], data, [np.ones((300, 2))], [3, 5])
+    assert [fit.derivatives[0].shape for fit in (common, high)] == [(300, 4), (300, 6)]
+    inner = slice(30, -30)
+    truth = -np.cos(t)[inner]
+    errors = [
+        np.abs(fit.derivatives[0][inner, 3] / 0.05**3 - truth).mean() for fit in (common, high)
+    ]
+    assert errors[1] < errors[0]
+    assert errors[1] < 0.05
