@@ -123,9 +123,8 @@ class Extraction:
     def leaders(self) -> list[Candidate]:
         """The best candidates, as far as their scores are close to the best."""
         ranked = self.ranked[:LEADERS]
-        return [
-            one for one in ranked if self.judge.score(one) <= self.judge.score(ranked[0]) + WITHIN
-        ]
+        scores = [self.judge.score(one) for one in ranked]
+        return [one for one, s in zip(ranked, scores, strict=True) if s <= scores[0] + WITHIN]
 
     @property
     def jumps(self) -> bool:

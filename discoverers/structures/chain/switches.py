@@ -54,11 +54,8 @@ def leave_out_switches(work: Extraction) -> bool:
         return False
     work.whole = work.task
     work.restart(cleared, work.ranked)
-    # Terms that those samples bought are worth nothing now: look around the closest law anew,
-    # whether or not it may stay.
-    closest = min(work.pool.values(), key=lambda one: one.cost)
-    if np.isfinite(closest.cost):
-        work.around(closest)
+    # Terms that those samples bought are worth nothing now: look around the closest law anew.
+    _around_closest(work)
     return True
 
 
@@ -76,7 +73,16 @@ def sharpen(work: Extraction) -> None:
     else:
         return
     work.restart(task, work.leaders)
+    if not work.ranked:
+        _around_closest(work)
     work.relinearise()
+
+
+def _around_closest(work: Extraction) -> None:
+    """Calibrate what the tangent at the closest law promises, whether or not it may stay."""
+    closest = min(work.pool.values(), key=lambda one: one.cost)
+    if np.isfinite(closest.cost):
+        work.around(closest)
 
 
 def clear_of_switches(task: ChainTask, dictionary: Dictionary, law: Candidate) -> ChainTask:
