@@ -84,7 +84,8 @@ def lifted(
     Calibration
         Of the final single shooting; where no single trajectory follows the record to its end, of
         multiple shooting with its tightest links, and the paths are its nodes. Its standard errors
-        are then rough: on an unstable loop of 60 e-foldings they were about 1.5 times too small.
+        are then those of slightly looser links: on an unstable loop of 55 e-foldings, 0.9 to 1.1
+        of the errors' root mean square in 40 records.
 
     Examples
     --------
@@ -163,8 +164,9 @@ def _minimise(
     damping = 1e-4
     cost = nodes_cost(problem, point, link)
     for _ in range(ITERATIONS):
+        systems = _linearised(problem, point, link)
         while True:
-            trial = _step(problem, point, known, link, damping)
+            trial = _step(problem, point, systems, known, link, damping)
             after = np.inf if trial is None else nodes_cost(problem, trial, link)
             if trial is not None and after <= cost:
                 break
@@ -194,10 +196,15 @@ def nodes_cost(problem: Problem, point: NodePoint, link: Array) -> float:
 
 
 def _step(
-    problem: Problem, point: NodePoint, known: NDArray[np.bool_], link: Array, damping: float
+    problem: Problem,
+    point: NodePoint,
+    systems: list[_System] | None,
+    known: NDArray[np.bool_],
+    link: Array,
+    damping: float,
 ) -> NodePoint | None:
     """One damped Gauss-Newton step; None if the system cannot be solved."""
-    reduced = reduce_nodes(problem, point, known, link, damping)
+    reduced = _eliminated(problem, point, systems, known, link, damping)
     if reduced is None:
         return None
     scale = np.sqrt(np.maximum(np.diagonal(reduced.schur), 1e-300))
@@ -231,11 +238,25 @@ def reduce_nodes(
     problem: Problem, point: NodePoint, known: NDArray[np.bool_], link: Array, damping: float
 ) -> ReducedNodes | None:
     """Linearise at a point; None if the system cannot be solved."""
+    return _eliminated(problem, point, _linearised(problem, point, link), known, link, damping)
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """Normal equations of one run: blocks of the states, border, gradients; see `_assemble`."""
+
+    diagonal: Array
+    lower: Array
+    border: Array
+    gradient: Array
+    own: Array
+    own_gradient: Array
+
+
+def _linearised(problem: Problem, point: NodePoint, link: Array) -> list[_System] | None:
+    """Normal equations of every run; None if one blows up, or its derivatives do."""
     free = problem.unknowns.free_theta
-    n_theta = int(free.sum())
-    schur = problem.prior_precision.copy()
-    right = -problem.prior_precision @ (point.theta[free] - problem.prior_mean)
-    runs, explained = [], 0.0
+    systems = []
     for run, (record, X) in enumerate(zip(problem.records, point.X, strict=True)):
         path = nodes(
             problem.model,
@@ -247,8 +268,33 @@ def reduce_nodes(
         )
         if not path.complete:
             return None
-        system = _assemble(problem, record, X, path.X, path.dX, path.F, path.dF, n_theta, link)
-        diagonal, lower, border, gradient, own, own_gradient = system
+        # Steep terms of a poor law may have derivatives beyond numbers where the law has not.
+        with np.errstate(over="ignore", invalid="ignore"):
+            system = _assemble(problem, record, X, path, int(free.sum()), link)
+        if not (np.isfinite(system.diagonal).all() and np.isfinite(system.own).all()):
+            return None
+        systems.append(system)
+    return systems
+
+
+def _eliminated(
+    problem: Problem,
+    point: NodePoint,
+    systems: list[_System] | None,
+    known: NDArray[np.bool_],
+    link: Array,
+    damping: float,
+) -> ReducedNodes | None:
+    """The states' steps eliminated; None if that cannot be done."""
+    if systems is None:
+        return None
+    free = problem.unknowns.free_theta
+    n_theta = int(free.sum())
+    schur = problem.prior_precision.copy()
+    right = -problem.prior_precision @ (point.theta[free] - problem.prior_mean)
+    runs, explained = [], 0.0
+    for run, (system, X) in enumerate(zip(systems, point.X, strict=True)):
+        diagonal, border, gradient = system.diagonal.copy(), system.border, system.gradient
         size = np.einsum("nii->ni", diagonal).copy()
         index = np.arange(X.shape[1])
         # No more than rounding on top: anything else would pin the states where they are.
@@ -258,13 +304,13 @@ def reduce_nodes(
         first = np.zeros((*X.shape, X.shape[1]))
         first[0] = np.eye(X.shape[1])
         try:
-            factor = BlockTridiagonal(diagonal, lower).factorize()
+            factor = BlockTridiagonal(diagonal, system.lower).factorize()
             solved = factor.solve(np.concatenate([border, gradient[..., None], first], axis=2))
         except SolverError:
             return None
         Z, z = solved[..., :n_theta], solved[..., n_theta]
-        schur += own - np.einsum("nik,nil->kl", border, Z)
-        right += own_gradient - np.einsum("nik,ni->k", border, z)
+        schur += system.own - np.einsum("nik,nil->kl", border, Z)
+        right += system.own_gradient - np.einsum("nik,ni->k", border, z)
         explained += float(np.vdot(gradient, z))
         runs.append((Z, z, solved[0, :, n_theta + 1 :]))
     return ReducedNodes(schur, right, runs, explained)
@@ -311,17 +357,12 @@ def _assemble(
     problem: Problem,
     record: Record,
     X: Array,
-    ends: Array,
-    slopes: Array,
-    F: Array,
-    rate_slopes: Array,
+    path: Path,
     n_theta: int,
     link: Array,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Blocks, border and gradients of one run's normal equations in the step.
-
-    `slopes` and `rate_slopes` are derivatives by coefficients, then by the node's states.
-    """
+) -> _System:
+    """Normal equations of one run in the step, from one interval of each node."""
+    ends, slopes, F, rate_slopes = path.X, path.dX, path.F, path.dF
     scale = np.where(np.isnan(record.y), 0.0, np.sqrt(record.weight[:, None]) / problem.noise_std)
     residual = np.nan_to_num(record.y - problem.observation.values(X, F, record.u)) * scale
     by_state, by_rate = problem.observation.jacobians(X, F, record.u)
@@ -346,4 +387,4 @@ def _assemble(
     gradient[1:] -= gap * inverse
     own += np.einsum("nak,nal->kl", B, B)
     own_gradient += np.einsum("nak,na->k", B, gap)
-    return diagonal, lower, border, gradient, own, own_gradient
+    return _System(diagonal, lower, border, gradient, own, own_gradient)
