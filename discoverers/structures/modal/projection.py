@@ -8,6 +8,7 @@ model that lacks modes are as slow as the modes are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -178,14 +179,13 @@ def _orthonormal(B: Array) -> tuple[Array, Array]:
 
     Q is then orthonormal to the rounding of single precision at worst (Golub & Van Loan, 5.3).
     """
-    gram = B.T @ B
-    try:
-        R = np.linalg.cholesky(gram).T
-    except np.linalg.LinAlgError:
-        return np.linalg.qr(B)
-    if np.diagonal(R).min(initial=1.0) < CLEAR:
-        return np.linalg.qr(B)
-    return B @ solve_triangular(R, np.eye(len(R)), check_finite=False), R
+    R = np.empty((0, 0))
+    with suppress(np.linalg.LinAlgError):  # no factor: columns that are not independent
+        R = np.asarray(np.linalg.cholesky(B.T @ B).T, dtype=np.float64)
+    if R.size and np.diagonal(R).min() >= CLEAR:
+        return B @ solve_triangular(R, np.eye(len(R)), check_finite=False), R
+    Q, R = np.linalg.qr(B)
+    return Q, R
 
 
 def jacobians(fitted: Fitted, channels: Channels) -> list[Array]:
