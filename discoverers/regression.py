@@ -24,7 +24,7 @@ from .sparse.criterion import deviance
 from .sparse.search import forward_support
 from .stretches import trial_share, trial_stretches
 from .trajectories import Trajectories
-from .whitening import Windows, split_windows, whitened_normal_equations
+from .whitening import Windows, split_windows, whitened_for_drifts
 
 __all__ = [
     "EquationFit",
@@ -85,18 +85,30 @@ class Regression:
 
     def normal_equations(self, denoised: Denoised, state: int, drift: float) -> NormalEquations:
         """Normal equations of one state's equation for a drift in units of the noise variance."""
+        return self.by_drift(denoised, state, [drift])[drift]
+
+    def by_drift(
+        self, denoised: Denoised, state: int, drifts: Sequence[float]
+    ) -> dict[float, NormalEquations]:
+        """Normal equations of one state's equation for several drifts."""
         precision = np.concatenate([part[:, state] for part in denoised.precision])
         unit = 1.0 / float(np.median(precision[precision > 0]))
-        pooled: NormalEquations | None = None
+        pooled: list[NormalEquations] = []
         for i, windows in enumerate(self.windows):
             columns = np.column_stack([self.integrals[i], denoised.data[i][:, state]])
-            part = whitened_normal_equations(
-                windows, columns, denoised.precision[i][:, state], self.elapsed[i], drift * unit
+            parts = whitened_for_drifts(
+                windows,
+                columns,
+                denoised.precision[i][:, state],
+                self.elapsed[i],
+                [drift * unit for drift in drifts],
             )
-            pooled = part if pooled is None else pooled + part
-        if pooled is None:
+            pooled = (
+                [one + other for one, other in zip(pooled, parts, strict=True)] if pooled else parts
+            )
+        if not pooled:
             raise ValueError("a regression needs at least one run.")
-        return pooled
+        return dict(zip(drifts, pooled, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,11 +268,12 @@ def fit_equation(
     given = np.flatnonzero(rules.fixed[state]).tolist()
     known = np.where(rules.fixed[state], rules.known[state], 0.0)
 
-    def normal_of(windows: Regression, drift: float) -> NormalEquations:
-        return windows.normal_equations(denoised, state, drift).given(given, known[given])
+    def normals_of(windows: Regression, drifts: Sequence[float]) -> dict[float, NormalEquations]:
+        found = windows.by_drift(denoised, state, drifts)
+        return {one: normal.given(given, known[given]) for one, normal in found.items()}
 
     trial = regression.thinned()
-    normals = {drift: normal_of(trial, drift) for drift in DRIFTS}
+    normals = normals_of(trial, DRIFTS)
     reference = normals[REFERENCE_DRIFT]
     everything = np.setdiff1d(candidates, given)
     candidates, required = _telling(reference, everything, rules.required[state])
@@ -278,7 +291,7 @@ def fit_equation(
         pool.update(sorted(search.scores, key=lambda one: search.scores[one])[:POOL_SIZE])
         drift = min(DRIFTS, key=lambda value: _best_score(normals[value], criterion, pool))
     if trial is not regression:
-        normals = {one: normal_of(regression, one) for one in (0.0, drift)}
+        normals = normals_of(regression, sorted({0.0, drift}))
         candidates, required = _telling(normals[drift], everything, rules.required[state])
     normal = normals[drift]
     search = search_subsets(normal, criterion, candidates.tolist(), max_terms, required=required)
@@ -334,4 +347,10 @@ def _best_score(
 ) -> float:
     """Lowest -2 log likelihood plus charges of the supports in the pool."""
     charges = criterion.charges(normal.n_rows)
-    return min(_fit_cost(normal, one) + charges[list(one)].sum() for one in pool)
+    lowest = np.inf
+    for size in {len(one) for one in pool}:
+        listed = [one for one in pool if len(one) == size]
+        supports = np.array(listed, dtype=np.intp).reshape(len(listed), size)
+        scores = deviance(normal.losses(supports), normal.n_rows) + charges[supports].sum(axis=1)
+        lowest = min(lowest, float(scores.min()))
+    return lowest + normal.log_determinant

@@ -9,7 +9,7 @@ correlation (Durbin & Koopman, Time Series Analysis by State Space Methods, 2012
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,22 +93,30 @@ def whitened_normal_equations(
     NormalEquations
         With the log-determinant of the residuals' covariance.
     """
-    size = columns.shape[1]
-    gram = np.zeros((size, size))
-    log_determinant, n_rows = 0.0, 0
-    for first in range(0, len(windows.index), TOGETHER):
-        some = windows.rows(slice(first, first + TOGETHER))
-        for white, variance in _innovations(some, columns, precision, elapsed, drift):
-            gram += white.T @ white
-            log_determinant += float(np.log(variance).sum())
-            n_rows += len(white)
-    return NormalEquations(
-        gram[:-1, :-1].copy(),
-        gram[:-1, -1].copy(),
-        float(gram[-1, -1]),
-        n_rows,
-        log_determinant,
-    )
+    (found,) = whitened_for_drifts(windows, columns, precision, elapsed, [drift])
+    return found
+
+
+def whitened_for_drifts(
+    windows: Windows, columns: Array, precision: Array, elapsed: Array, drifts: Sequence[float]
+) -> list[NormalEquations]:
+    """As `whitened_normal_equations`, for several drifts in one pass."""
+    size, n_drifts = columns.shape[1], len(drifts)
+    gram = np.zeros((n_drifts, size, size))
+    log_determinant, n_rows = np.zeros(n_drifts), 0
+    together = max(1, TOGETHER // n_drifts)
+    for first in range(0, len(windows.index), together):
+        some = windows.rows(slice(first, first + together))
+        for white, variance in _innovations(some, columns, precision, elapsed, drifts):
+            gram += np.swapaxes(white, 1, 2) @ white
+            log_determinant += np.log(variance).sum(axis=1)
+            n_rows += white.shape[1]
+    return [
+        NormalEquations(
+            one[:-1, :-1].copy(), one[:-1, -1].copy(), float(one[-1, -1]), n_rows, float(logarithm)
+        )
+        for one, logarithm in zip(gram, log_determinant, strict=True)
+    ]
 
 
 def whitened_rows(
@@ -118,22 +126,27 @@ def whitened_rows(
 
     Linear in the columns: an identity gives the whitening as a matrix.
     """
-    parts = [white for white, _ in _innovations(windows, columns, precision, elapsed, drift)]
+    innovations = _innovations(windows, columns, precision, elapsed, [drift])
+    parts = [white[0] for white, _ in innovations]
     return np.concatenate(parts) if parts else np.empty((0, columns.shape[1]))
 
 
 def _innovations(
-    windows: Windows, columns: Array, precision: Array, elapsed: Array, drift: float
+    windows: Windows, columns: Array, precision: Array, elapsed: Array, drifts: Sequence[float]
 ) -> Iterator[tuple[Array, Array]]:
-    """Whitened rows of all windows at once, place by place, and the variance that scaled them."""
+    """Whitened rows of all windows at once, place by place, and the variance that scaled them.
+
+    Shapes (drifts, rows, K) and (drifts, rows).
+    """
     count, length = windows.index.shape
-    level = np.zeros((count, columns.shape[1]))
-    variance = np.zeros(count)
+    rate = np.asarray(drifts, dtype=np.float64)[:, None]
+    level = np.zeros((len(rate), count, columns.shape[1]))
+    variance = np.zeros((len(rate), count))
     started = np.zeros(count, dtype=bool)
     for i in range(length):
         rows = windows.index[:, i]
         if i:
-            variance = variance + drift * (elapsed[rows] - elapsed[windows.index[:, i - 1]])
+            variance = variance + rate * (elapsed[rows] - elapsed[windows.index[:, i - 1]])
         weight = precision[rows]
         seen = windows.valid[:, i] & (weight > 0)
         noise = 1.0 / np.where(seen, weight, 1.0)
@@ -142,7 +155,9 @@ def _innovations(
         fresh = seen & started
         # A window's first datum sets its level; later ones give an innovation each.
         gain = np.where(fresh, variance / total, np.where(seen, 1.0, 0.0))
-        yield gap[fresh] / np.sqrt(total[fresh])[:, None], total[fresh]
-        level += gain[:, None] * gap
+        scale = total if fresh.all() else total[:, fresh]
+        part = gap if fresh.all() else gap[:, fresh]
+        yield part / np.sqrt(scale)[..., None], scale
+        level += gain[..., None] * gap
         variance = np.where(fresh, variance * noise / total, np.where(seen, noise, variance))
         started |= seen
