@@ -23,6 +23,14 @@ Array = NDArray[np.float64]
 Structure = tuple[frozenset[sympy.Expr], ...]
 
 RELATIVE_FLOOR = 1e-6
+BEYOND_POLYNOMIALS = 8.0
+"""What a system pays, once all are judged, for any function that is no monomial.
+
+The dictionary holds hundreds of functions, and each bends into the shape of a few monomials with
+its constant: the best of them comes close to any polynomial. The search itself is free of it, as
+one equation alone may not yet gain so much.
+"""
+
 HOPELESS = 60.0
 """Calibrations that are going to stay this much behind the best score end early."""
 
@@ -124,6 +132,14 @@ class Judge:
         """What was judged and comes within reach of the best, the best first."""
         ordered = sorted(self.seen.values(), key=lambda one: one.score)
         return [one for one in ordered if one.score <= ordered[0].score + within]
+
+    def final(self) -> list[Verdict]:
+        """What was judged, functions charged for being no polynomials, the best first."""
+        charged = [
+            one if one.system.is_polynomial else replace(one, score=one.score + BEYOND_POLYNOMIALS)
+            for one in self.seen.values()
+        ]
+        return sorted(charged, key=lambda one: one.score)
 
     @property
     def _step_tolerance(self) -> float:

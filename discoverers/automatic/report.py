@@ -150,7 +150,7 @@ def _front(growth: Growth, selection: Selection) -> pd.DataFrame:
     found = growth.found
     n = found.judge.n_rows
     best: dict[int, Verdict] = {}
-    for verdict in found.judge.seen.values():
+    for verdict in found.judge.final():
         size = verdict.system.n_terms
         if np.isfinite(verdict.score) and (
             size not in best or verdict.fit.cost < best[size].fit.cost

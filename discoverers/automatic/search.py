@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .judge import Judge, Verdict, best_of
+from .judge import BEYOND_POLYNOMIALS, Judge, Verdict, best_of
 from .proposals import Proposal, Proposals
 from .snapping import snapped
-from .systems import BEYOND_POLYNOMIALS, System
+from .systems import System
 
 __all__ = ["Found", "count", "search"]
 
@@ -115,19 +115,19 @@ def search(
             break
     if not np.isfinite(best.score):
         return None
-    best, freer = snapped(judge, best, proposals.templates)
-    return Found(best, _pool(judge, best, freer), judge, n_judged)
+    _, freer = snapped(judge, best, proposals.templates)
+    pool = _pool(judge, freer)
+    return Found(pool[0], pool, judge, n_judged)
 
 
-def _pool(judge: Judge, best: Verdict, freer: Sequence[System]) -> tuple[Verdict, ...]:
+def _pool(judge: Judge, freer: Sequence[System]) -> tuple[Verdict, ...]:
     """What comes close, functions beside polynomials by what they cost without being functions."""
     left_out = {system.structure for system in freer}
-    extra = BEYOND_POLYNOMIALS if best.system.is_polynomial else 0.0
+    final = [one for one in judge.final() if one.system.structure not in left_out]
+    reach = final[0].score + ALTERNATIVES
+    beyond = reach + (BEYOND_POLYNOMIALS if final[0].system.is_polynomial else 0.0)
     return tuple(
-        one
-        for one in judge.pool(ALTERNATIVES + extra)
-        if one.system.structure not in left_out
-        and (one.score <= best.score + ALTERNATIVES or not one.system.is_polynomial)
+        one for one in final if one.score <= (reach if one.system.is_polynomial else beyond)
     )
 
 

@@ -18,13 +18,6 @@ __all__ = ["Candidate", "System"]
 
 Array = NDArray[np.float64]
 
-BEYOND_POLYNOMIALS = 8.0
-"""What a system pays once for any function that is no monomial.
-
-The dictionary holds hundreds of functions, and each bends into the shape of a few monomials with
-its constant: the best of them comes close to any polynomial.
-"""
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -84,14 +77,13 @@ class System:
         return System((*self.laws[:state], law, *self.laws[state + 1 :]))
 
     def charge(self, n_rows: int) -> float:
-        """Charges of all terms that are not known, and of leaving the polynomials."""
-        terms = sum(
+        """Charges of all terms that are not known."""
+        return sum(
             one.template.charge(n_rows, len(self.laws))
             for law in self.laws
             for one in law
             if not one.known
         )
-        return terms + (0.0 if self.is_polynomial else BEYOND_POLYNOMIALS)
 
     @property
     def is_polynomial(self) -> bool:

@@ -8,11 +8,11 @@ import sympy
 from scipy.integrate import solve_ivp
 
 from discoverers.automatic.atoms import PARAMETER, Template
-from discoverers.automatic.judge import Judge, Verdict
+from discoverers.automatic.judge import BEYOND_POLYNOMIALS, Judge, Verdict
 from discoverers.automatic.search import Found
 from discoverers.automatic.settling import settled
 from discoverers.automatic.snapping import snapped
-from discoverers.automatic.systems import BEYOND_POLYNOMIALS, Candidate, System
+from discoverers.automatic.systems import Candidate, System
 from discoverers.denoising import denoise
 from discoverers.trajectories import as_trajectories
 
@@ -94,10 +94,17 @@ def test_a_snapped_term_of_the_dictionary_is_charged_as_that():
     assert best.system.is_polynomial
 
 
-def test_leaving_the_polynomials_is_paid_once():
-    sine = Candidate(Template(sympy.sin(x), factors=1), 1.0)
-    cosine = Candidate(Template(sympy.cos(x), factors=1), 1.0)
-    alone, both = law(sine).charge(100), law(sine, cosine).charge(100)
-    assert alone - sine.template.charge(100, 1) == pytest.approx(BEYOND_POLYNOMIALS)
-    assert both - alone == pytest.approx(cosine.template.charge(100, 1))
-    assert LINEAR.charge(100) == pytest.approx(Template(x).charge(100, 1))
+def test_functions_pay_once_for_being_no_polynomials_when_all_are_judged():
+    judge = judge_of(lambda q: -q, 2.0, 4.0)
+    sine, cosine = (
+        Candidate(Template(one, factors=1), 0.1) for one in (sympy.sin(x), sympy.cos(x))
+    )
+    line = Candidate(Template(x), -1.0)
+    raw = {
+        one.system.structure: one.score
+        for one in [judge(law(*terms)) for terms in [(line,), (line, sine), (line, sine, cosine)]]
+    }
+    final = judge.final()
+    assert [len(one.system.laws[0]) for one in final] == [1, 2, 3]
+    extra = [one.score - raw[one.system.structure] for one in final]
+    assert extra == pytest.approx([0.0, BEYOND_POLYNOMIALS, BEYOND_POLYNOMIALS])
