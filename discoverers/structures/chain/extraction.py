@@ -316,6 +316,11 @@ class Extraction:
         self.pool, self.nodes, self.settled = {}, nodes, set()
         self.noise_std = np.maximum(guess.noise_std, self.task.floor)
         self.improve(self.regression(guess), np.array([X[0] for X in nodes]), LIFTED_BATCH)
+        # With an idle term too many a law may not stay, but from its states the right one is seen.
+        closest = min(self.pool.values(), key=lambda one: one.cost, default=None)
+        if closest and np.isfinite(closest.cost) and closest not in self.ranked:
+            self.nodes = closest.states
+            self.around(closest)
         if self.ranked and float(self.ranked[0].rss.sum()) < LIFTED_GAIN * least:
             self.search()
         else:
