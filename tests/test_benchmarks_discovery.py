@@ -15,7 +15,7 @@ if str(ROOT) not in sys.path:  # the benchmark is part of the repository, not of
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.discovery import __main__ as command  # noqa: E402
-from benchmarks.discovery import fitting, judging, peers, report, summary  # noqa: E402
+from benchmarks.discovery import fitting, judging, peers, report, summary, timing  # noqa: E402
 from benchmarks.discovery.cases import MAKERS, Case, short_systems  # noqa: E402
 from benchmarks.discovery.parametric import PARAMETRIC  # noqa: E402
 from benchmarks.discovery.records import measure  # noqa: E402
@@ -244,6 +244,29 @@ def test_coverage_is_the_share_of_intervals_that_hold():
         {**label, "exact": False, "refused": "no"},
     ]
     assert summary.coverage(rows) == [("known support", 2, 1, 10, 0.8, 1.0)]
+
+
+def test_records_are_timed_up_to_the_longest_that_was_asked_for(monkeypatch):
+    sizes = []
+
+    def record(name, n_samples, step, made=timing._record):
+        sizes.append(n_samples)
+        return made(name, 150, step)
+
+    monkeypatch.setattr(timing, "_record", record)
+    rows = list(timing.time_fits(150, repeats=1))
+    assert sizes == [150]
+    assert rows[0]["exact"]
+    assert 0.0 < rows[0]["processor_seconds"] < 60.0
+    assert 50.0 < rows[0]["peak_megabytes"] < 1e6
+    assert "| 1 state, 150 samples, degree 3 |" in report.markdown(
+        {"machine": {}, "peer": None, "rows": [], "timing": rows}
+    )
+    asked = []
+    monkeypatch.setattr(timing, "time_fits", lambda longest: asked.append(longest) or [])
+    for options in ([], ["--quick"], ["--longest", "1000000"]):
+        command.main(["--parts", "timing", "--peer", "none", *options])
+    assert asked == [10_000, 1000, 1_000_000]
 
 
 def test_help_tells_what_every_part_does(capsys):

@@ -39,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         help="of the textbook and chaotic systems; mend methods on the development half only",
     )
+    parser.add_argument(
+        "--longest",
+        type=int,
+        help="timing: of records of at most so many samples (1000 if quick, else 10,000); "
+        "1000000 takes minutes and gigabytes",
+    )
     parser.add_argument("--noise", nargs="+", type=float, help="at these noise levels only")
     parser.add_argument("--systems", nargs="+", help="of these systems only")
     parser.add_argument(
@@ -137,7 +143,8 @@ def _time(results: dict[str, Any], given: argparse.Namespace) -> None:
     from benchmarks.discovery.timing import time_fits
 
     results["timing"] = []
-    for row in time_fits(given.quick):
+    longest = given.longest or (1000 if given.quick else 10_000)
+    for row in time_fits(longest):
         results["timing"].append(row)
         say(f"{row['label']}: {row['processor_seconds']:.2f} s")
         _write(results, given.out)

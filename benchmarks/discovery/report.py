@@ -218,12 +218,13 @@ def _timing(rows: Iterable[Row]) -> str:
             _number(row["processor_seconds"]),
             _number(row["seconds"]),
             f"{row['goal_seconds']:g}",
+            f"{row['peak_megabytes']:.0f}" if "peak_megabytes" in row else "-",
             "yes" if row["exact"] else "no",
         ]
         for row in rows
     ]
     return "## Time of one fit\n\n" + _table(
-        ["record", "CPU s", "wall s", "goal s", "exact"], lines
+        ["record", "CPU s", "wall s", "goal s", "peak MB", "exact"], lines
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,23 +29,24 @@ NOISE = 0.01
 PIECE = 10_000
 
 
-def time_fits(quick: bool, repeats: int = 3) -> Iterator[dict[str, Any]]:
+def time_fits(longest: int, repeats: int = 3) -> Iterator[dict[str, Any]]:
     """Fit records of different length, a few times each but for the longest.
 
     Parameters
     ----------
-    quick : bool
-        Leave out everything above 1000 samples.
+    longest : int
+        Leave out records of more samples. A million samples take minutes to generate, some more
+        to fit, and gigabytes.
     repeats : int, default=3
         The median is reported.
 
     Yields
     ------
     dict
-        Ready for JSON.
+        Ready for JSON. `peak_megabytes` is of the process up to then, which lives on.
     """
     for label, (name, n_samples, library, step, goal) in TIMED.items():
-        if quick and n_samples > 1000:
+        if n_samples > longest:
             continue
         t, X = _record(name, n_samples, step)
         seconds, walls = [], []
@@ -64,6 +67,7 @@ def time_fits(quick: bool, repeats: int = 3) -> Iterator[dict[str, Any]]:
             "goal_seconds": goal,
             "processor_seconds": float(np.median(seconds)),
             "seconds": float(np.median(walls)),
+            "peak_megabytes": _peak_megabytes(),
             "exact": bool(model.equations_.compare(truth).exact),
         }
 
@@ -83,3 +87,9 @@ def _record(name: str, n_samples: int, step: float | None) -> tuple[np.ndarray, 
     return width * np.arange(n_samples), clean + NOISE * clean.std(axis=0) * rng.standard_normal(
         clean.shape
     )
+
+
+def _peak_megabytes() -> float:
+    """Most memory that the process has held."""
+    unit = 1.0 if sys.platform == "darwin" else 1024.0
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
