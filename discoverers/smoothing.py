@@ -30,6 +30,12 @@ SMOOTHER_ORDER = 3
 SMOOTHNESS_GRID = 10.0 ** np.arange(-8.0, 10.0)
 """Weights tried first, in units of the data's own weight; clean data take the lowest."""
 
+LEAST_FREEDOM = 1e-9
+"""Share of the degrees of freedom that must be left for residuals to mean something."""
+
+LAST_RESORT = 1e300
+"""Score of a weight that is better than none."""
+
 GOVERNING_GRID = 10.0 ** np.arange(-2.0, 7.0)
 """Weights of the equations against the data, tried by `smooth_to_slopes`."""
 
@@ -129,6 +135,10 @@ def _solve(
         for x, y, weight in zip(data, fits, precision, strict=True)
     )
     freedom = _freedom(precision, leverages)
+    if freedom <= LEAST_FREEDOM:
+        # Rounding tells nothing of so little. A channel with data at every tenth node comes here
+        # at weights that are right for a dense one, and would be taken for free of noise.
+        return _Solved(fits, spreads, leverages, np.full(data[0].shape[1], LAST_RESORT))
     return _Solved(fits, spreads, leverages, residual / freedom**2)
 
 
@@ -176,7 +186,7 @@ def _freedom(precision: Sequence[Array], leverages: Sequence[Array]) -> float:
         float((weight * (1.0 - leverage)).sum())
         for weight, leverage in zip(precision, leverages, strict=True)
     )
-    return max(left, 1e-9 * total) / total
+    return max(left, LEAST_FREEDOM * total) / total
 
 
 def smooth_channels(

@@ -240,3 +240,16 @@ def test_the_same_data_give_the_same_answer_and_are_not_changed():
     np.testing.assert_array_equal(trajectories[0].X, kept)
     np.testing.assert_array_equal(first.states[0], second.states[0])
     np.testing.assert_array_equal(first.precision[0], second.precision[0])
+
+
+@pytest.mark.parametrize("every", [3, 7, 12])
+def test_the_noise_of_a_state_that_is_measured_seldom_is_not_taken_for_signal(every):
+    t = np.linspace(0.0, 20.0, 60 * every)
+    ratios = []
+    for seed in range(5):
+        noise = 0.02 * np.random.default_rng(seed).normal(size=(len(t), 2))
+        X = np.stack([np.sin(t), np.cos(t)], axis=1) + noise
+        X[np.arange(len(t)) % every != 0, 1] = np.nan
+        ratios.append(denoise(as_trajectories(t, X)).noise_std[1] / 0.02)
+    assert 0.6 < np.median(ratios) < 1.5
+    assert min(ratios) > 0.3
