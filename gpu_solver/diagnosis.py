@@ -35,10 +35,10 @@ def blame_input(problem: LinearODEProblem, y: Any, status: NDArray[np.int64]) ->
         ``NON_FINITE_INPUT`` in place of ``NOT_POSITIVE_DEFINITE`` where squares of c, d, u or of
         powers of s overflow. An iteration that ended in NaN has no answer, and gets one of the two.
     """
+    if status.max(initial=0) < SolverStatus.NOT_POSITIVE_DEFINITE:  # the usual case
+        return status
     unsolved = status == SolverStatus.NOT_POSITIVE_DEFINITE
     stopped = status == SolverStatus.NOT_CONVERGED
-    if not (unsolved.any() or stopped.any()):
-        return status
     status = status.copy()
     if stopped.any():
         lost = stopped & ~np.isfinite(to_numpy(y)).all(axis=(-3, -2, -1))

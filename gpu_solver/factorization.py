@@ -188,9 +188,10 @@ def factorize(
     n_steps : int, optional
         T, needed only when c and s both have a time axis of size 1.
     method : {"auto", "sweep", "lapack", "qr", "mnn_dense", "mnn_conjugate_gradient"}
-        "auto" takes "sweep", tries it, and takes "qr" if that lost digits. The next three
-        factorise S-MNN's block-tridiagonal matrix, and their result also has its ``factor``; "qr"
-        does so without forming it, for ill-conditioned problems. The others are the original MNN.
+        "auto" takes block Cholesky in the form that is fastest for these sizes, tries it, and
+        takes "qr" if that lost digits. The next three factorise S-MNN's block-tridiagonal matrix,
+        and their result also has its ``factor``; "qr" does so without forming it, for
+        ill-conditioned problems. The others are the original MNN.
     **options
         For the original MNN, as in `solve`.
 
@@ -255,7 +256,7 @@ def factorize(
         raise TypeError(f"method {method!r} takes no options, got {sorted(options)}.")
     if method != "auto":
         return factorize_problem(problem, method)[0]
-    factor = factorize_problem(problem, "sweep")[0]
+    factor = factorize_problem(problem, "auto")[0]
     # How many digits the factor lost shows only when it is used.
     trial = factor.solve_with_status(np.ones_like(d), np.where(np.isnan(u), 0.0, 1.0))[1]
     if lost_digits(trial):
@@ -274,6 +275,8 @@ def factorize_problem(
 ) -> tuple[LinearODEFactor, Array, Array]:
     """Factorise a problem's left-hand side in numpy; return it with d and u, float64, no NaN in u.
 
+    Methods are "qr" and those of `BlockTridiagonal.factorize`. For one use of the factor of few
+    small blocks "sweep" is best, which loads no compiler.
     Tensors lose their gradient history here: `gpu_solver.autograd` adds it back.
     """
     rows, d, u = rows_of(problem.numpy())
@@ -288,8 +291,9 @@ def factorize_problem(
         system = BlockTridiagonal(*rows.normal_blocks())
         if method == "qr":
             factor = _factorize_by_qr(rows, system)
-        else:  # "sweep" is block Cholesky in the form that is fastest for these sizes
-            factor = system.factorize("auto" if method == "sweep" else method)
+        else:  # a sweep over large blocks takes BLAS
+            large = method == "sweep" and system.block_size > FUSED_BLOCK
+            factor = system.factorize("auto" if large else method)
     status = np.where(finite, factor.status, int(SolverStatus.NON_FINITE_INPUT))
     return LinearODEFactor(rows, status, factor), d, u
 

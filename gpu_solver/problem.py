@@ -18,7 +18,15 @@ _AXES = {
     "u": "(..., T_init, V, R_init+1)",
     "s": "(..., T-1 or 1)",
 }
-_CORE = {"c": 4, "d": 2, "u": 3, "s": 1}
+_CORE = {
+    "c": 4,
+    "d": 2,
+    "u": 3,
+    "s": 1,
+    "weight_governing": 2,
+    "weight_initial": 3,
+    "weight_smooth": 3,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +96,7 @@ class LinearODEProblem:
         self._check_steps()
         for name, rows in self._row_shapes().items():
             object.__setattr__(self, name, self._checked_weight(name, rows))
-        shapes = {name: tuple(array.shape[: -_CORE[name]]) for name, array in arrays.items()}
-        for name, core in (("weight_governing", 2), ("weight_initial", 3), ("weight_smooth", 3)):
-            shape = tuple(np.shape(to_numpy(getattr(self, name))))
-            shapes[name] = shape[: max(len(shape) - core, 0)]
-        try:
-            np.broadcast_shapes(*shapes.values())
-        except ValueError:
-            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
-            raise ValueError(
-                f"the batch axes must broadcast, got {listed}; give them equal leading axes or 1."
-            ) from None
+        _ = self.batch_shape  # raises if there is none
 
     def _check_steps(self) -> None:
         s = to_numpy(self.s)
@@ -223,11 +221,21 @@ class LinearODEProblem:
     @cached_property
     def batch_shape(self) -> tuple[int, ...]:
         """Leading axes of the answer."""
-        shapes = [tuple(getattr(self, name).shape[: -_CORE[name]]) for name in "cdus"]
-        for name, rows in self._row_shapes().items():
-            shape = getattr(self, name).shape
-            shapes.append(shape[: max(len(shape) - len(rows), 0)])
-        return np.broadcast_shapes(*shapes)
+        shapes = {}
+        for name, core in _CORE.items():
+            shape = tuple(getattr(self, name).shape)
+            if len(shape) > core:
+                shapes[name] = shape[:-core]
+        different = set(shapes.values())
+        if len(different) < 2:  # the usual case
+            return different.pop() if different else ()
+        try:
+            return np.broadcast_shapes(*different)
+        except ValueError:
+            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(
+                f"the batch axes must broadcast, got {listed}; give them equal leading axes or 1."
+            ) from None
 
     @classmethod
     def from_ode(
@@ -305,14 +313,16 @@ def _same_kind(values: dict[str, Any]) -> dict[str, Any]:
     tensors = {name: array for name, array in arrays.items() if is_torch(array)}
     if not tensors:
         return arrays
-    devices = {str(tensor.device) for tensor in tensors.values()}
+    devices = {tensor.device for tensor in tensors.values()}
     if len(devices) > 1:
         listed = ", ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
         raise ValueError(f"c, d, u, s must be on one device, got {listed}; move them with .to().")
+    if len(tensors) == len(arrays):
+        return arrays
     import torch
 
-    device = next(iter(tensors.values())).device
+    (device,) = devices
     return {
-        name: array if is_torch(array) else torch.tensor(array, device=device)
+        name: tensors[name] if name in tensors else torch.tensor(array, device=device)
         for name, array in arrays.items()
     }

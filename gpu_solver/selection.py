@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = ["METHODS", "BackendChoice", "Solution", "select_backend", "solve"]
 
 METHODS: Mapping[str, str] = {
     "fused": "generated CPU code for small blocks: one problem, or stretch of time, a SIMD lane",
-    "sweep": "compiled sequential block Cholesky on the CPU, with refinement",
+    "sweep": "compiled block Cholesky on the CPU, with refinement; BLAS inside large blocks",
     "lapack": "LAPACK's banded Cholesky on the CPU, with refinement",
     "qr": "orthogonal factorisation of A on the CPU, for ill-conditioned problems; about 4x slower",
     "cuda": "Triton kernels on a CUDA device, from the same steps as 'fused'; needs Triton",
@@ -32,9 +33,6 @@ METHODS: Mapping[str, str] = {
     "mnn_dense": "the original MNN: slack variable, central differences, dense Cholesky, O(T^3)",
     "mnn_conjugate_gradient": "the original MNN solved by conjugate gradients",
 }
-
-#: Blocks above this size are faster through LAPACK than through compiled loops.
-LARGE_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
     n = problem.n_variables * (problem.order + 1)
     if problem.is_torch and problem.c.device.type != "cpu":
         return _choose_on_device(problem)
-    times = int(np.prod(problem.batch_shape, dtype=np.int64)) * problem.n_steps
+    times = prod(problem.batch_shape) * problem.n_steps
     if n <= FUSED_BLOCK and times >= FUSED_TIMES:
         return BackendChoice(
             "fused",
@@ -109,13 +107,8 @@ def select_backend(problem: LinearODEProblem) -> BackendChoice:
         return BackendChoice(
             "fused", f"generated code for blocks of {n} unknowns a step is on disk already"
         )
-    if n > LARGE_BLOCK:
-        return BackendChoice(
-            "lapack",
-            f"blocks of {n} unknowns a step are larger than {LARGE_BLOCK}, where LAPACK is faster",
-        )
     return BackendChoice(
-        "sweep", f"blocks of {n} unknowns a step on the CPU suit compiled sequential Cholesky"
+        "sweep", f"blocks of {n} unknowns a step on the CPU suit compiled block Cholesky"
     )
 
 
@@ -254,7 +247,8 @@ def solve(
     )
     if on_failure == "raise":
         solution.raise_for_status()
-        warn_not_converged(solution.status != SolverStatus.NOT_CONVERGED, choice.name)
+        if iterations is not None:
+            warn_not_converged(solution.status != SolverStatus.NOT_CONVERGED, choice.name)
     return solution
 
 
@@ -331,8 +325,8 @@ def _solve_by_cyclic_reduction(problem: LinearODEProblem) -> tuple[Any, NDArray[
 
 def _as_given(y: Any, problem: LinearODEProblem) -> Any:
     """Bring y to the precision, and for tensors the device, of the problem's data."""
-    given = [getattr(problem, name).dtype for name in "cdus"]
-    single = all(str(dtype).endswith("float32") for dtype in given)
+    given = (problem.c, problem.d, problem.u, problem.s)
+    single = all(part.dtype.itemsize == 4 for part in given)
     if problem.is_torch:
         y = y.to(problem.c.device)
         return y.float() if single else y

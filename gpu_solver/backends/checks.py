@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_solver.fused.cache import ANY_SIZE, kernels
+from gpu_solver.fused.descriptors import address
+
 __all__ = ["all_finite", "asymmetric"]
 
 Array = NDArray[np.float64]
@@ -13,20 +16,18 @@ Array = NDArray[np.float64]
 TOLERANCE = 1e-8
 
 
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
 def asymmetric(diagonal: Array) -> bool:
     """Whether a block differs from its transpose by more than rounding; NaN is no difference."""
-    from gpu_solver.backends import check_kernels
-
     blocks, n = np.ascontiguousarray(diagonal), diagonal.shape[-1]
-    return bool(check_kernels.asymmetric(_address(blocks), blocks.size // n**2, n, TOLERANCE))
+    result = np.array([TOLERANCE])
+    kernels("plain", ANY_SIZE)["asymmetric"](
+        address(blocks), blocks.size // n**2, n, address(result)
+    )
+    return bool(result[0])
 
 
 def all_finite(array: Array) -> bool:
     """Whether all numbers of a contiguous array are finite."""
-    from gpu_solver.backends import check_kernels
-
-    return bool(check_kernels.all_finite(_address(array), array.size))
+    result = np.empty(1)
+    kernels("plain", ANY_SIZE)["not_finite"](address(array), array.size, address(result))
+    return bool(result[0] == 0.0)

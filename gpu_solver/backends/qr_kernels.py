@@ -25,7 +25,7 @@ def factorize(
     diagonal: Array,
     lower: Array,
 ) -> None:
-    """Write the Cholesky factor of M, as `sweep_kernels.factorize` would, into diagonal and lower.
+    """Write the Cholesky factor of M, as `backends.sweep.cholesky` would, into diagonal and lower.
 
     ``c`` (p, T, Q, n), ``s`` (p, T-1), weights (not squared) ``governing`` (p, T, Q), ``initial``
     (p, T, n), ``smooth`` (p, T-1, n), ``taylor`` (R+1, R+1) with entries 1/(j-i)!.

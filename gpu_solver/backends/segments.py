@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.backends.base import BlockTridiagonalBackend, relative_pivot_floor
-from gpu_solver.backends.sweep import SweepBackend, SweepState
+from gpu_solver.backends.sweep import SweepBackend, SweepState, cholesky, substitute
 from gpu_solver.fused.buffers import empty
 from gpu_solver.fused.threads import run_in_threads, thread_limit
 
@@ -159,7 +159,7 @@ class SegmentBackend(BlockTridiagonalBackend):
 
     def factorize(self, diagonal: Array, lower: Array) -> tuple[SegmentState, NDArray[np.int64]]:
         """Eliminate all segments, then the rows between them."""
-        from gpu_solver.backends import kept_kernels, segment_kernels, sweep_kernels
+        from gpu_solver.backends import kept_kernels, segment_kernels
         from gpu_solver.backends.tile_kernels import TOOLS
 
         count, steps, n = diagonal.shape[:3]
@@ -203,7 +203,7 @@ class SegmentBackend(BlockTridiagonalBackend):
             kept_kernels.join(
                 at_diagonal, count, steps, stays, n * n, 3, at_ends, at_factor, at_between
             )
-            sweep_kernels.factorize(kept.diagonal, kept.lower, status, np.empty(count))
+            status = cholesky(kept.diagonal, kept.lower)[0]
         kept_kernels.judge(
             at_worst, at_bad, at_lanes, high * n * LANES * 8, times, at_diagonal, n, steps, stays,
             at_factor, status,
@@ -227,7 +227,7 @@ class SegmentBackend(BlockTridiagonalBackend):
         return out
 
     def _solve(self, state: SegmentState, rhs: Array) -> Array:
-        from gpu_solver.backends import kept_kernels, segment_kernels, sweep_kernels
+        from gpu_solver.backends import kept_kernels, segment_kernels
         from gpu_solver.backends.tile_kernels import TOOLS
 
         segments = state.segments
@@ -260,7 +260,7 @@ class SegmentBackend(BlockTridiagonalBackend):
             where = (count, steps, stays, size)
             kept_kernels.join(at_rhs, *where, 2, at_ends, at_sides, 0)
             blocks = sides.reshape(count, len(stays), n, columns)
-            sweep_kernels.solve(state.kept.diagonal, state.kept.lower, np.arange(count), blocks)
+            substitute(state.kept.diagonal, state.kept.lower, blocks)
             kept_kernels.settle(at_sides, *where, at_out, at_ends)
         else:
             parts[1][...] = 0.0

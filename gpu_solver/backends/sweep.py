@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.backends.base import BlockTridiagonalBackend, relative_pivot_floor
+from gpu_solver.fused.cache import ANY_SIZE, kernels
+from gpu_solver.fused.descriptors import address, addresses
 from gpu_solver.status import SolverStatus
 
-__all__ = ["SweepBackend", "SweepState", "mark_failures"]
+__all__ = ["SweepBackend", "SweepState", "cholesky", "mark_failures", "substitute"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,8 @@ class SweepBackend(BlockTridiagonalBackend):
         self, diagonal: NDArray[np.float64], lower: NDArray[np.float64]
     ) -> tuple[SweepState, NDArray[np.int64]]:
         """Factorise all problems, one after the other."""
-        from gpu_solver.backends import sweep_kernels
-
         state = SweepState(diagonal.copy(), lower.copy())
-        status = np.zeros(len(diagonal), dtype=np.int64)
-        pivot_ratio = np.ones(len(diagonal))
-        sweep_kernels.factorize(state.diagonal, state.lower, status, pivot_ratio)
+        status, pivot_ratio = cholesky(state.diagonal, state.lower)
         if status.any() or pivot_ratio.min(initial=1.0) < relative_pivot_floor(diagonal.shape[-1]):
             mark_failures(state, status, pivot_ratio, diagonal, lower)
         return state, status
@@ -46,11 +44,8 @@ class SweepBackend(BlockTridiagonalBackend):
         self, state: SweepState, which: NDArray[np.int64] | None, rhs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Substitute forward and backward."""
-        from gpu_solver.backends import sweep_kernels
-
         out = rhs.copy()
-        factors = np.arange(len(rhs)) if which is None else which
-        sweep_kernels.solve(state.diagonal, state.lower, factors, out)
+        substitute(state.diagonal, state.lower, out, which)
         return out
 
     def log_determinant(self, state: SweepState) -> NDArray[np.float64]:
@@ -68,6 +63,40 @@ class SweepBackend(BlockTridiagonalBackend):
         lower = np.empty_like(state.lower)
         sweep_kernels.selected_inverse(state.diagonal, state.lower, diagonal, lower)
         return diagonal, lower
+
+
+def cholesky(
+    diagonal: NDArray[np.float64], lower: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Replace contiguous blocks (p, T, n, n), (p, T-1, n, n) by those of their Cholesky factor.
+
+    Returns
+    -------
+    status : int array (p,)
+        3 for a problem that breaks down, and is abandoned; else 0.
+    pivot_ratio : array (p,)
+        Smallest pivot relative to the diagonal entry it came from: a measure of the digits lost.
+    """
+    problems, steps, n = diagonal.shape[:3]
+    status, pivot_ratio = np.zeros(problems, dtype=np.int64), np.ones(problems)
+    kernels("plain", ANY_SIZE)["factorize_blocks"](
+        *addresses(diagonal, lower), problems, steps, n, *addresses(status, pivot_ratio)
+    )
+    return status, pivot_ratio
+
+
+def substitute(
+    diagonal: NDArray[np.float64],
+    lower: NDArray[np.float64],
+    rhs: NDArray[np.float64],
+    which: NDArray[np.int64] | None = None,
+) -> None:
+    """Overwrite contiguous rhs (m, T, n, K) by the solution; ``which`` (m,) are the factors."""
+    problems, steps, n, columns = rhs.shape
+    factors = np.arange(problems) if which is None else np.ascontiguousarray(which, np.int64)
+    kernels("plain", ANY_SIZE)["solve_blocks"](
+        *addresses(diagonal, lower, factors), problems, steps, n, columns, address(rhs)
+    )
 
 
 def mark_failures(

@@ -33,7 +33,7 @@ class _FusedSolve(torch.autograd.Function):
         with torch.no_grad():
             # A sum over a broadcast axis is done in float64; else the gradient is final as found.
             dtypes = tuple(
-                str(x.dtype).removeprefix("torch.") if x.shape[:-core] == batch else "float64"
+                "float32" if x.dtype is torch.float32 and x.shape[:-core] == batch else "float64"
                 for x, core in zip(inputs, (4, 2, 3, 1), strict=True)
             )
             found = ctx.solver.gradients(
@@ -47,9 +47,11 @@ class _FusedSolve(torch.autograd.Function):
                 if part is None:
                     gradients.append(None)
                     continue
-                whole = torch.from_numpy(part).reshape(*batch, *part.shape[1:])
-                total = sum_to_shape(whole, tuple(tensor.shape))
-                gradients.append(total.to(device=tensor.device, dtype=tensor.dtype))
+                found_part = torch.from_numpy(part)
+                if part.shape != tensor.shape:
+                    whole = found_part.reshape(*batch, *part.shape[1:])
+                    found_part = sum_to_shape(whole, tuple(tensor.shape))
+                gradients.append(found_part.to(device=tensor.device, dtype=tensor.dtype))
         if torch.is_grad_enabled():
             gradients = once_differentiable(grad_y, inputs, gradients)
         return (*gradients, None, None)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver.factorization import LinearODEFactor, factorize_problem
-from gpu_solver.fused.solver import Gradients, gradients_of, solve_views
+from gpu_solver.fused.solver import Gradients, failures, gradients_of, solve_views
 from gpu_solver.fused.views import ProblemViews
 from gpu_solver.problem import LinearODEProblem
 from gpu_solver.status import SolverStatus
@@ -34,7 +34,9 @@ class FusedSolve:
     """What the backward pass of a solve needs besides the answer."""
 
     views: ProblemViews
-    orthogonal: _Orthogonal | None
+    #: Problems without an answer, or None if there are none.
+    failed: NDArray[np.bool_] | None = None
+    orthogonal: _Orthogonal | None = None
 
     @property
     def n_orthogonal(self) -> int:
@@ -49,7 +51,7 @@ class FusedSolve:
         dtypes: tuple[Any, Any, Any, Any],
     ) -> Gradients:
         """Gradients of c, d, u, s from y and dl/dy, (problems, T, V, R+1) both."""
-        found = gradients_of(self.views, y, incoming, needs, dtypes)
+        found = gradients_of(self.views, y, incoming, needs, dtypes, self.failed)
         if self.orthogonal is None:
             return found
         mine = self.orthogonal
@@ -81,13 +83,15 @@ def solve_fused(
     solver : FusedSolve
     """
     y, status = solve_views(views)
+    if status.max(initial=0) < int(SolverStatus.ILL_CONDITIONED):
+        return y, status, FusedSolve(views)
     lost = (status == SolverStatus.ILL_CONDITIONED) | (status == SolverStatus.NOT_POSITIVE_DEFINITE)
     if not (orthogonal and lost.any()):
-        return y, status, FusedSolve(views, None)
+        return y, status, FusedSolve(views, failures(status))
     index = np.nonzero(lost)[0]
     factor, d, u = factorize_problem(_some(views, index), "qr")
     y[index], status[index] = factor.solve_with_status(d, u)
-    return y, status, FusedSolve(views, _Orthogonal(index, factor, d, u))
+    return y, status, FusedSolve(views, failures(status), _Orthogonal(index, factor, d, u))
 
 
 def _some(views: ProblemViews, index: NDArray[np.int64]) -> LinearODEProblem:

@@ -30,6 +30,7 @@ Block = NDArray[np.uint8]
 #: Blocks whose arrays are gone. Appending is atomic: it happens wherever an array may die.
 _returned: deque[Block] = deque()
 _free: list[Block] = []
+_free_bytes = 0
 _lock = threading.Lock()
 
 
@@ -71,29 +72,36 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> NDArray[Any]:
 
 def release_buffers() -> int:
     """Give the memory that is kept for arrays to come back to the system; return its bytes."""
+    global _free_bytes
     with _lock:
         _collect()
-        total = sum(block.nbytes for block in _free)
+        total, _free_bytes = _free_bytes, 0
         _free.clear()
     return total
 
 
 def _take(size: int) -> Block:
+    global _free_bytes
     with _lock:
         _collect()
-        fitting = [k for k, block in enumerate(_free) if size <= block.nbytes <= SLACK * size]
-        if fitting:
-            return _free.pop(min(fitting, key=lambda k: _free[k].nbytes))
+        best, least = -1, int(SLACK * size)
+        for k, block in enumerate(_free):
+            if size <= block.nbytes <= least:
+                best, least = k, block.nbytes
+        if best >= 0:
+            _free_bytes -= least
+            return _free.pop(best)
     return np.empty(size, np.uint8)
 
 
 def _collect() -> None:
     """Move returned blocks to the free ones; forget the oldest beyond the limit."""
+    global _free_bytes
     while _returned:
         _free.append(_returned.popleft())
-    total = sum(block.nbytes for block in _free)
-    while total > KEPT:
-        total -= _free.pop(0).nbytes
+        _free_bytes += _free[-1].nbytes
+    while _free_bytes > KEPT:
+        _free_bytes -= _free.pop(0).nbytes
 
 
 def _tidy(blocking: bool) -> None:

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_directory", "is_on_disk", "kernels"]
+__all__ = ["ANY_SIZE", "cache_directory", "is_on_disk", "kernels"]
 
 VARIABLE = "GPU_SOLVER_CACHE_DIR"
 #: Everything that decides what the machine code does.
@@ -33,14 +33,19 @@ _SOURCES = (
     "layout.py",
     "limits.py",
     "passes.py",
+    "raw.py",
     "memory.py",
     "lanes.py",
     "compiling.py",
     "loops.py",
     "reduced.py",
+    "ends.py",
     "segments.py",
     "uniform.py",
+    "plain.py",
 )
+#: For "plain", whose functions take blocks of any size.
+ANY_SIZE = (0, 0, 0)
 #: First line of a file, so that a half-written or foreign one is not run.
 _MAGIC = b"gpu_solver kernels 1\n"
 
@@ -56,8 +61,9 @@ _engines: list[Any] = []
 def kernels(source: str, sizes: Sizes3) -> Kernels:
     """Return the functions of that source for (V, R, Q), by name; compiles if it has to.
 
-    ``source`` is "loops", "segments" or "uniform", modules of `gpu_solver.fused`. The functions
-    take integers, addresses mostly, and let other Python threads run.
+    ``source`` is "loops", "segments", "uniform" or, with ``ANY_SIZE``, "plain", modules of
+    `gpu_solver.fused`. The functions take integers, addresses mostly, and let other Python threads
+    run.
     """
     key = (source, sizes)
     found = _loaded.get(key)

@@ -80,11 +80,10 @@ def _module(source: str, sizes: tuple[int, int, int]) -> ModuleType:
     path = Path(__file__).parent / f"{source}.py"
     text = path.read_text().replace(_SMALLEST, f"SIZES = {sizes}")
     suffix = "_".join(map(str, sizes))
-    if source != "loops":  # which all others are made of
+    of_loops = "from gpu_solver.fused.loops import"
+    if of_loops in text:  # for these sizes too
         _module("loops", sizes)
-        text = text.replace(
-            "from gpu_solver.fused.loops import", f"from {_PREFIX}_loops_{suffix} import"
-        )
+        text = text.replace(of_loops, f"from {_PREFIX}_loops_{suffix} import")
     module = ModuleType(f"{_PREFIX}_{source}_{suffix}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module

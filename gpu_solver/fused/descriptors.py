@@ -12,14 +12,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["descriptor", "flat_descriptor"]
+__all__ = ["address", "addresses", "described", "descriptor", "one_stride"]
+
+Array = NDArray[Any]
 
 _NOTHING = (0, 0, 0, 0, 0, 0, 1, 0)
 _SINGLE = np.dtype(np.float32)
 
 
+def address(array: NDArray[Any]) -> int:
+    """Where an array's numbers begin."""
+    place: int = array.__array_interface__["data"][0]
+    return place
+
+
+def addresses(*arrays: NDArray[Any]) -> tuple[int, ...]:
+    """Where each array's numbers begin; the arrays must outlive the use of it."""
+    return tuple(array.__array_interface__["data"][0] for array in arrays)
+
+
+def described(array: NDArray[Any] | None, alive: list[NDArray[Any]]) -> tuple[int, ...]:
+    """Describe an array (problems, times, ...), or a copy where its entries lie unevenly.
+
+    Copies are appended to ``alive``.
+    """
+    if array is None:
+        return _NOTHING
+    found = _evenly(array)
+    if found is None:
+        alive.append(one_stride(array))
+        found = descriptor(alive[-1])
+    return found
+
+
 def descriptor(array: NDArray[Any] | None, fold_axis: int | None = None) -> tuple[int, ...]:
-    """Describe an array (problems, times, entries), or with an axis of parts among these."""
+    """Describe an array (problems, times, entries), or with an axis of parts among these.
+
+    What does not move in time is described as the same at all times, whatever its shape says.
+    """
     if array is None:
         return _NOTHING
     shape, strides = array.shape, array.strides
@@ -32,17 +62,14 @@ def descriptor(array: NDArray[Any] | None, fold_axis: int | None = None) -> tupl
         array.__array_interface__["data"][0],
         int(array.dtype == _SINGLE),
         *strides,
-        shape[1],
+        shape[1] if strides[1] else 1,
         parts,
         stride,
     )
 
 
-def flat_descriptor(array: NDArray[Any]) -> tuple[int, ...] | None:
-    """Describe an array (problems, times, ...), or say None if its entries lie unevenly.
-
-    What does not move in time is described as the same at all times, whatever its shape says.
-    """
+def _evenly(array: NDArray[Any]) -> tuple[int, ...] | None:
+    """Describe an array (problems, times, ...), or say None if its entries lie unevenly."""
     step = array.itemsize
     following: int | None = None
     for size, stride in zip(reversed(array.shape[2:]), reversed(array.strides[2:]), strict=True):
@@ -64,3 +91,18 @@ def flat_descriptor(array: NDArray[Any]) -> tuple[int, ...] | None:
         1,
         0,
     )
+
+
+def one_stride(array: Array) -> Array:
+    """The array as (problems, times, entries): a view, or a copy where entries lie unevenly.
+
+    Axes along which the array repeats itself stay repeated in a copy.
+    """
+    if array.ndim == 3:
+        return array
+    if array.flags.c_contiguous:
+        return array.reshape(*array.shape[:2], -1)
+    lead = array.shape[:2]
+    once = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides[:2])]
+    flat = once.reshape(*once.shape[:2], -1)
+    return np.broadcast_to(flat, (*lead, flat.shape[2]))

@@ -17,6 +17,15 @@ from numba.core import types
 
 from gpu_solver.fused.emit import with_parameters
 from gpu_solver.fused.layout import LANES, ROW
+from gpu_solver.fused.raw import (
+    load,
+    load_int,
+    load_single,
+    options,
+    store,
+    store_int,
+    store_single,
+)
 
 __all__ = [
     "fill_rows",
@@ -30,53 +39,8 @@ __all__ = [
     "unpack",
 ]
 
-#: Without numba's own run-time parts, so that the machine code needs no numba to be loaded.
-options: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "_nrt": False,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
-
 _DOUBLE, _FLOAT, _INT = ir.DoubleType(), ir.FloatType(), ir.IntType(64)
 _POINTER = ir.PointerType()
-
-
-def _reading(width: Any) -> Any:
-    result = types.int64 if isinstance(width, ir.IntType) else types.float64
-
-    def typed(typing_context: Any, address: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = builder.inttoptr(arguments[0], _POINTER)
-            single = width is _FLOAT
-            number = builder.load(pointer, align=4 if single else 8, typ=width)
-            return builder.fpext(number, _DOUBLE) if single else number
-
-        return result(types.intp), generate
-
-    return with_parameters(typed, "read", ["address"])
-
-
-def _writing(width: Any) -> Any:
-    kind = types.int64 if isinstance(width, ir.IntType) else types.float64
-
-    def typed(typing_context: Any, address: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = builder.inttoptr(arguments[0], _POINTER)
-            single = width is _FLOAT
-            number = builder.fptrunc(arguments[1], width) if single else arguments[1]
-            builder.store(number, pointer, align=4 if single else 8)
-            return context.get_dummy_value()
-
-        return types.void(types.intp, kind), generate
-
-    return with_parameters(typed, "write", ["address", "value"])
-
-
-load, store = _reading(_DOUBLE), _writing(_DOUBLE)
-load_int, store_int = _reading(_INT), _writing(_INT)
-_load_single, _store_single = _reading(_FLOAT), _writing(_FLOAT)
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -212,7 +176,7 @@ def pack(source, count, to, rows, problems, starts, runs, bad):
         for t in range(times):
             for k in range(entries):
                 at = address + t * per_time + k * per_entry
-                value = _load_single(at) if single else load(at)
+                value = load_single(at) if single else load(at)
                 check += value * 0.0
                 store(out + (t * entries + k) * ROW, value)
         store(bad + lane, load(bad + lane) + check)
@@ -251,7 +215,7 @@ def unpack(target, count, at, first, rows, problems, starts, runs, lanes):
                 value = load(source + (t * entries + k) * ROW)
                 to = address + t * per_time + k * per_entry
                 if single:
-                    _store_single(to, value)
+                    store_single(to, value)
                 else:
                     store(to, value)
 

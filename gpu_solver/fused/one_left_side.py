@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from gpu_solver.fused.buffers import empty
 from gpu_solver.fused.cache import kernels
-from gpu_solver.fused.descriptors import descriptor
+from gpu_solver.fused.descriptors import address, descriptor, one_stride
 from gpu_solver.fused.layout import LANES, Layout
-from gpu_solver.fused.threads import run_in_threads, thread_limit
-from gpu_solver.fused.views import ProblemViews, one_stride, one_variable
+from gpu_solver.fused.threads import run_in_threads, threads_for
+from gpu_solver.fused.views import ProblemViews, one_variable
 
 __all__ = ["adjoint_one_left_side", "shares_left_side", "solve_one_left_side"]
 
@@ -26,6 +26,12 @@ WORK_FOR_A_THREAD = 15_000
 
 def shares_left_side(views: ProblemViews) -> bool:
     """Whether all problems have the same left-hand side, measured initial values included."""
+    if "shares" not in views.prepared:
+        views.prepared["shares"] = _shares(views)
+    return bool(views.prepared["shares"])
+
+
+def _shares(views: ProblemViews) -> bool:
     fixed = (views.c, views.s, views.governing, views.initial, views.smooth)
     if views.n_problems < FEW or any(array.strides[0] for array in fixed):
         return False
@@ -38,7 +44,9 @@ class OneLeftSide:
     """The factor that all problems of a flat batch share. It belongs to one call."""
 
     def __init__(self, views: ProblemViews) -> None:
-        self.views, self.sizes = views, views.sizes
+        # Not the views themselves, which keep this.
+        self.d, self.u, self.sizes = views.d, views.u, views.sizes
+        self.n_steps, self.n_problems = views.n_steps, views.n_problems
         sizes, steps = self.sizes, views.n_steps
         key = (sizes.variables, sizes.order, sizes.equations)
         self.kernels = kernels("uniform", key)
@@ -70,14 +78,10 @@ class OneLeftSide:
 
     def solve(self, y: Array) -> NDArray[np.int64]:
         """Write y (problems, T, V, R+1), return status codes."""
-        views = self.views
-        d = list(descriptor(one_stride(views.d)))
-        if views.d.strides[1] == 0:
-            d[5] = 1
-        status = np.zeros(views.n_problems, dtype=np.int64)
-        u = one_stride(views.u)
+        status = np.zeros(self.n_problems, dtype=np.int64)
+        d, u = descriptor(one_stride(self.d)), one_stride(self.u)
         arrays = np.array([d, descriptor(u), descriptor(one_stride(y))], dtype=np.int64)
-        self._run("solve_uniform", arrays, (status.ctypes.data,))
+        self._run("solve_uniform", arrays, (address(status),))
         return status
 
     def adjoint(self, incoming: Array, dd: Array | None, du: Array | None) -> None:
@@ -93,40 +97,48 @@ class OneLeftSide:
         self._run("adjoint_uniform", arrays, ())
 
     def _run(self, name: str, arrays: Array, after: tuple[int, ...]) -> None:
-        views, kernel = self.views, self.kernels[name]
-        first = [self._table.ctypes.data, *(arrays.ctypes.data + 64 * k for k in range(3))]
-        numbers = (views.n_steps, views.n_problems, *self._initial)
+        kernel, rows = self.kernels[name], address(arrays)
+        first = (address(self._table), rows, rows + 64, rows + 128)
+        numbers = (self.n_steps, self.n_problems, *self._initial)
 
         def work(start: int, stop: int) -> None:
             memory = empty((self._room,))
-            kernel(start, stop, *first, *numbers, *after, memory.ctypes.data)
+            kernel(start, stop, *first, *numbers, *after, address(memory))
 
-        groups = -(-views.n_problems // LANES)
-        amount = groups * views.n_steps * self.sizes.n
-        run_in_threads(work, groups, min(thread_limit(), 1 + amount // WORK_FOR_A_THREAD))
+        groups = -(-self.n_problems // LANES)
+        amount = groups * self.n_steps * self.sizes.n
+        run_in_threads(work, groups, threads_for(amount // WORK_FOR_A_THREAD))
 
 
 def solve_one_left_side(views: ProblemViews, folded: bool, y: Array) -> NDArray[np.int64]:
     """Solve every problem, each variable apart if ``folded``; writes y and returns status codes."""
+    sides = _left_sides(views, folded)
     if not folded:
-        return OneLeftSide(views).solve(y)
-    codes = [
-        OneLeftSide(one_variable(views, v)).solve(y[:, :, v : v + 1])
-        for v in range(views.sizes.variables)
-    ]
-    return np.max(codes, axis=0)
+        return sides[0].solve(y)
+    return np.max([side.solve(y[:, :, v : v + 1]) for v, side in enumerate(sides)], axis=0)
+
+
+def _left_sides(views: ProblemViews, folded: bool) -> list[OneLeftSide]:
+    """The factor, of each variable if ``folded``, found once for a forward and backward pass."""
+    if "one left side" not in views.prepared:
+        count = views.sizes.variables
+        parts = [one_variable(views, v) for v in range(count)] if folded else [views]
+        views.prepared["one left side"] = [OneLeftSide(part) for part in parts]
+    sides: list[OneLeftSide] = views.prepared["one left side"]
+    return sides
 
 
 def adjoint_one_left_side(
     views: ProblemViews, folded: bool, incoming: Array, dd: Array | None, du: Array | None
 ) -> None:
     """Write gradients of d and u of every problem."""
+    sides = _left_sides(views, folded)
     if not folded:
-        OneLeftSide(views).adjoint(incoming, dd, du)
+        sides[0].adjoint(incoming, dd, du)
         return
-    for v in range(views.sizes.variables):
+    for v, side in enumerate(sides):
         one = slice(v, v + 1)
-        OneLeftSide(one_variable(views, v)).adjoint(
+        side.adjoint(
             incoming[:, :, one],
             None if dd is None else dd[:, :, one],
             None if du is None else du[:, :, one],

@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 from gpu_solver.fused import passes as what
 from gpu_solver.fused.buffers import empty
 from gpu_solver.fused.cache import kernels
-from gpu_solver.fused.descriptors import descriptor
+from gpu_solver.fused.descriptors import (
+    address,
+    addresses,
+    described,
+    descriptor,
+    one_stride,
+)
 from gpu_solver.fused.layout import LANES, Layout
-from gpu_solver.fused.limits import MAX_CORRECTIONS, NEGLIGIBLE, NOTICEABLE, WORRYING
-from gpu_solver.fused.threads import run_in_threads, thread_limit
-from gpu_solver.fused.views import ProblemViews, one_stride, one_variable
+from gpu_solver.fused.threads import run_in_threads, threads_for
+from gpu_solver.fused.views import ProblemViews, one_variable
 from gpu_solver.status import SolverStatus
 
 __all__ = ["PartitionedProblem", "gradients_by_segments", "solve_by_segments"]
@@ -30,6 +35,8 @@ Array = NDArray[Any]
 
 #: Bytes of a group of segments that stay in a core's cache.
 CACHE = 700_000
+#: Fewer times unknowns squared than this in a pass, for a thread, cost more to hand over.
+WORK_FOR_A_THREAD = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,48 +70,52 @@ class PartitionedProblem:
 
     def __init__(self, views: ProblemViews, index: int) -> None:
         one = slice(index, index + 1)
-        self.sizes, self.steps, self.n = views.sizes, views.n_steps, views.sizes.n
-        self.c, self.d, self.s = one_stride(views.c[one]), views.d[one], views.s[one]
-        self.governing = views.governing[one]
-        self.smooth = one_stride(views.smooth[one])
-        u = one_stride(views.u[one])
-        measured = ~np.isnan(u)
-        self.initial = np.where(measured, one_stride(views.initial[one]), 0.0)
-        self.u = np.where(measured, u, 0.0)
-        self.entries, self.orders = u.shape[2], views.u.shape[3]
-        #: How many times may have initial rows in segments: the first time of all is in none.
-        self.initial_times = self.steps if u.shape[1] > 1 else 0
+        self.sizes, self.steps = views.sizes, views.n_steps
         sizes = (self.sizes.variables, self.sizes.order, self.sizes.equations)
         self.kernels, self.layout = kernels("segments", sizes), Layout(self.sizes)
-        bytes_a_time = 8 * LANES * self.layout.a_time()
-        wanted = int(np.clip(CACHE / bytes_a_time, 32, 400))
+        wanted = int(np.clip(CACHE / (8 * LANES * self.layout.a_time()), 32, 400))
         self.segments = cut(self.steps, wanted, LANES)
         self.stays = self.segments.stays
         self.groups = -(-len(self.segments.lengths) // LANES)
-        powers = float(self.s.mean()) ** np.arange(self.sizes.order + 1.0)
-        self.scale = np.tile(powers, self.sizes.variables)
-        # What the first time of all needs.
-        self.c0 = np.asarray(self.c[0, 0], dtype=np.float64).reshape(-1, self.n)
-        self.d0 = np.asarray(self.d[0, 0], dtype=np.float64)
-        self.weights0 = np.asarray(self.governing[0, 0], dtype=np.float64)
-        entry = np.arange(self.entries)
-        self.at0 = entry // self.orders * (self.sizes.order + 1) + entry % self.orders
+        c, d, s, governing = (part[one] for part in (views.c, views.d, views.s, views.governing))
+        u = one_stride(views.u[one])
+        measured = ~np.isnan(u)
+        initial = np.where(measured, one_stride(views.initial[one]), 0.0)
+        u = np.where(measured, u, 0.0)
+        self.orders = views.u.shape[3]
+        # What the first time of all needs, which is in no segment; in the order of `ends`.
+        powers = float(s.mean()) ** np.arange(self.sizes.order + 1.0)
+        scale = np.tile(powers, self.sizes.variables)
+        self.first = (c[0, 0].ravel(), governing[0, 0], d[0, 0], initial[0, 0], u[0, 0], scale)
+        #: How many times may have initial rows in segments.
+        self.initial_times = self.steps if u.shape[1] > 1 else 0
+        self.entries = u.shape[2]
+        if self.initial_times:  # rows for all times, mostly of weight 0
+            missing = ((0, 0), (0, self.steps - u.shape[1]), (0, 0))
+            initial, u = np.pad(initial, missing), np.pad(u, missing)
+        #: What is described, which must live as long.
+        self._alive: list[Array] = [initial, u]
+        self._no_u = np.zeros(u.shape)
+        inputs = (c, d, None, s[..., None], governing, views.smooth[one], initial, u, None)
+        self._inputs = np.array([described(x, self._alive) for x in inputs], dtype=np.int64)
+
+    def inputs(self, y: Array, base: Array | None = None) -> NDArray[np.int64]:
+        """Descriptors of what a pass reads; for the adjoint, no right-hand side but ``base``."""
+        rows = self._inputs.copy()
+        rows[8] = descriptor(y[None])
+        if base is not None:
+            rows[1], rows[2] = descriptor(None), descriptor(base[None])
+            rows[7] = descriptor(self._no_u)
+        return rows
 
     def solve(self, into: Array | None = None) -> tuple[Array, int]:
         """Return y (T, n), written into an array if one is given, and the status code."""
-        y = empty((self.steps, self.n)) if into is None else into
-        first = (self.u, self.d0, self.c0)  # what no segment looks at
-        if all(np.isfinite(part).all() for part in first):
-            code = self._solve(y, None)
-        else:
-            code = int(SolverStatus.NON_FINITE_INPUT)
-        if code >= int(SolverStatus.NOT_POSITIVE_DEFINITE):
-            y[...] = np.nan
-        return y, code
+        y = empty((self.steps, self.sizes.n)) if into is None else into
+        return y, self._solve(y, None)
 
     def adjoint(self, incoming: Array) -> Array:
         """Return M^-1 incoming for incoming (T, n)."""
-        g = empty((self.steps, self.n))
+        g = empty((self.steps, self.sizes.n))
         self._solve(g, np.ascontiguousarray(incoming, dtype=np.float64))
         return g
 
@@ -112,8 +123,7 @@ class PartitionedProblem:
         self, y: Array, g: Array, into: tuple[Array | None, Array | None, Array | None]
     ) -> None:
         """Write dl/dc, dl/dd and dl/ds (1, T or 1, ...), summed over time where that is 1."""
-        count, n = len(self.segments.lengths), self.n
-        inputs, alive = self.inputs(y, None)
+        count, n = len(self.segments.lengths), self.sizes.n
         by_segment: list[Array | None] = []
         for array, entries, times in zip(
             into,
@@ -130,20 +140,15 @@ class PartitionedProblem:
         dc, dd, ds = by_segment
         outputs = np.array([descriptor(x) for x in (dc, dd, None, ds)], dtype=np.int64)
         g_from = np.array(descriptor(g[None]), dtype=np.int64)
-        size = self.layout.segment_workspace(int(self.segments.lengths.max()) + 1, 0, 1)
-        arguments = [
-            part.ctypes.data
-            for part in (inputs, g_from, outputs, self.segments.starts, self.segments.lengths)
-        ]
-
-        def work(start: int, stop: int) -> None:
-            memory = empty((size,))
-            self.kernels["gradient_segments"](start, stop, *arguments, count, memory.ctypes.data)
-
-        run_in_threads(work, self.groups, thread_limit())
-        del alive
+        arguments = addresses(
+            self.inputs(y), g_from, outputs, self.segments.starts, self.segments.lengths
+        )
+        room = self.layout.segment_workspace(int(self.segments.lengths.max()) + 1, 0, 1)
+        self._in_groups("gradient_segments", room, (*arguments, count))
         # The first time of all belongs to no segment.
-        rho, h = self.weights0 * (self.d0 - self.c0 @ y[0]), self.weights0 * (self.c0 @ g[0])
+        c, weights, d = self.first[:3]
+        c = np.asarray(c, np.float64).reshape(-1, n)
+        rho, h = weights * (d - c @ y[0]), weights * (c @ g[0])
         first = (np.outer(rho, g[0]) - np.outer(h, y[0]), h, None)
         for array, part, at_first in zip(into, by_segment, first, strict=True):
             if array is None or part is None:
@@ -156,182 +161,58 @@ class PartitionedProblem:
             elif at_first is not None:
                 array[0, 0] = at_first.reshape(array.shape[2:])
 
-    def _first_side(self, y: Array | None, base: Array | None) -> Array:
-        """Right-hand side that the rows of the very first time give, or its residual for y."""
-        wanted, known = (self.d0, self.u[0, 0]) if base is None else (0.0, 0.0)
-        if y is not None:
-            wanted, known = wanted - self.c0 @ y, known - y[self.at0]
-        side = self.c0.T @ (self.weights0 * np.broadcast_to(wanted, self.weights0.shape))
-        side[self.at0] += self.initial[0, 0] * known
-        return side if base is None else side + base[0]
-
-    def _first_block(self) -> Array:
-        block = self.c0.T @ (self.weights0[:, None] * self.c0)
-        block[self.at0, self.at0] += self.initial[0, 0]
-        return block
-
-    def inputs(self, y: Array, base: Array | None) -> tuple[Array, list[Any]]:
-        """Descriptors of what a pass reads, and what they describe."""
-        shape = (1, max(self.initial_times, 1), self.entries)
-        initial, u = np.zeros(shape), np.zeros(shape)
-        if self.initial_times:  # rows for all times, mostly of weight 0
-            initial[:, : self.initial.shape[1]] = self.initial
-            if base is None:
-                u[:, : self.u.shape[1]] = self.u
-        pieces = [
-            self.c,
-            self.d if base is None else None,
-            None if base is None else base[None],
-            self.s[..., None],
-            self.governing,
-            self.smooth,
-            initial,
-            u,
-            y[None],
-        ]
-        rows = np.array([descriptor(piece) for piece in pieces], dtype=np.int64)
-        for row, piece in zip(rows, pieces, strict=True):
-            if piece is not None and piece.strides[1] == 0:
-                row[5] = 1
-        return rows, pieces
-
-    def _solve(self, y: Array, base: Array | None) -> int:
-        from gpu_solver.backends.base import relative_pivot_floor
-
-        stays = self.stays
-        passes = _Passes(self, y, base)
-        passes.run(what.REDUCE)
-        if passes.bad.any():
-            return int(SolverStatus.NON_FINITE_INPUT)
-        margin, inverse = passes.result(what.WORST).min(axis=0)
-        reduced = _Reduced(passes, self._first_block()) if inverse > 0.0 else None
-        if reduced is None or reduced.failed:
-            return int(SolverStatus.NOT_POSITIVE_DEFINITE)
-        ends = reduced.solve(passes, self._first_side(None, base))
-        y[stays] = ends
-        passes.run(what.FIRST | what.REMAINDER, ends)
-        code, last_own, last_whole, remaining = SolverStatus.OK, 1.0, 1.0, np.inf
-        for count in range(MAX_CORRECTIONS):
-            if count:
-                passes.run(what.REMAINDER)
-            ends = reduced.solve(passes, self._first_side(y[0], base))
-            passes.run(what.CORRECT, ends)
-            y[stays] += ends
-            moved, values = passes.result(what.CHANGE), passes.result(what.SIZE)
-            change = np.maximum(moved.max(axis=0), np.abs(ends).max(axis=0)) * self.scale
-            size = np.maximum(values.max(axis=0), np.abs(y[stays]).max(axis=0)) * self.scale
-            if not np.isfinite(change.sum() + size.sum()):
-                return int(SolverStatus.NOT_POSITIVE_DEFINITE)
-            own, whole = _relative(change, size)
-            if count == 0 and whole > NOTICEABLE:
-                code = SolverStatus.REFINED
-            remaining = whole * min(whole / last_whole, 1.0) if whole > 0 else 0.0
-            shrunk = own / last_own
-            last_own, last_whole = own, whole
-            useful = count == 0 or shrunk < 0.5
-            if not (useful and own * shrunk > NEGLIGIBLE):
-                break
-        doubtful = not margin > 0.0 or reduced.ratio < relative_pivot_floor(self.n)
-        if doubtful or not remaining < WORRYING:
-            code = SolverStatus.ILL_CONDITIONED
-        return int(code)
-
-
-def _relative(change: Array, size: Array) -> tuple[float, float]:
-    """Largest correction relative to each unknown's own size, and to the largest of all."""
-    moved = change > 0.0
-    if not moved.any():
-        return 0.0, 0.0
-    largest = size.max()
-    with np.errstate(divide="ignore"):
-        own = (change[moved] / np.maximum(size[moved], 1e-12 * largest)).max()
-        return float(own), float(change.max() / largest)
-
-
-class _Passes:
-    """The buffers of one call, and passes over all segments that use them."""
-
-    def __init__(self, problem: PartitionedProblem, y: Array, base: Array | None) -> None:
-        self.problem = problem
-        self.inputs, self._alive = problem.inputs(y, base)
-        counts = np.array(what.counts_of(problem.sizes))
-        self._first = np.concatenate([[0], np.cumsum(counts)])
-        count = len(problem.segments.lengths)
-        self._results = np.zeros((count, int(self._first[-1])))
-        self.bad = np.zeros(count)
-        whole = np.array(descriptor(self._results[:, None]), dtype=np.int64)
-        self._outputs = np.repeat(whole[None], len(counts), axis=0)
-        self._outputs[:, 0] += 8 * self._first[:-1]
-        self._to = np.array(descriptor(y[None]), dtype=np.int64)
-        longest = int(problem.segments.lengths.max()) + 1
-        initial = longest if problem.initial_times else 0
-        self._room = problem.layout.segment_workspace(longest, initial, problem.entries)
-        self._threads = thread_limit()
-
-    def run(self, steps: int, ends: Array | None = None) -> None:
-        """Do a pass; ``ends`` (times that stay, n) is their answer or its correction."""
-        problem, segments = self.problem, self.problem.segments
-        at_ends = np.array(descriptor(None if ends is None else ends[None]), dtype=np.int64)
-        arguments = [
-            part.ctypes.data
-            for part in (
-                self.inputs,
-                self._outputs,
-                at_ends,
-                self._to,
-                segments.starts,
-                segments.lengths,
-            )
-        ]
-        numbers = problem.initial_times, problem.entries, problem.orders
+    def _in_groups(self, name: str, room: int, arguments: tuple[int, ...]) -> None:
+        """Do groups of segments, on as many threads as it is worth."""
+        kernel = self.kernels[name]
 
         def work(start: int, stop: int) -> None:
-            memory = empty((self._room,))
-            problem.kernels["pass_segments"](
-                start, stop, *arguments, len(segments.lengths), *numbers, steps,
-                self.bad.ctypes.data, memory.ctypes.data,
-            )  # fmt: skip
+            memory = empty((room,))
+            kernel(start, stop, *arguments, address(memory))
 
-        run_in_threads(work, problem.groups, self._threads)
+        amount = self.steps // LANES * self.sizes.n**2
+        run_in_threads(work, self.groups, threads_for(amount // WORK_FOR_A_THREAD))
 
-    def result(self, which: int) -> Array:
-        """What the last pass found, by segment (segments, entries)."""
-        return self._results[:, self._first[which] : self._first[which + 1]]
+    def _solve(self, y: Array, base: Array | None) -> int:
+        """Write the answer or, from ``base``, that of the adjoint system; return its status."""
+        inputs = self.inputs(y, base)
+        count, n = len(self.segments.lengths), self.sizes.n
+        c, governing, d, initial, u, scale = self.first
+        if base is None:
+            parts = (c, governing, d, initial, u, np.zeros(n), scale)
+        else:
+            parts = (c, governing, 0.0 * d, initial, 0.0 * u, base[0], scale)
+        first = np.concatenate(parts, dtype=np.float64)
+        counts = what.counts_of(self.sizes)
+        results, bad = np.zeros((count, sum(counts))), np.zeros(count)
+        rows = np.repeat(np.array([descriptor(results[:, None])]), len(counts), axis=0)
+        rows[1:, 0] += 8 * np.cumsum(counts[:-1])
+        matrix, state = np.empty((2 * count + 1) * n**2 + (count + 1) * n), np.zeros(what.STATES)
+        ends = np.array(descriptor(matrix[(2 * count + 1) * n**2 :].reshape(1, -1, n)))
+        to = np.array(descriptor(y[None]))
+        longest = int(self.segments.lengths.max()) + 1
+        initial_times = longest if self.initial_times else 0
+        room = self.layout.segment_workspace(longest, initial_times, self.entries)
+        places = addresses(inputs, rows, ends, to, self.segments.starts, self.segments.lengths)
+        numbers = (count, self.initial_times, self.entries, self.orders)
+        between = (
+            *addresses(first, results, bad, matrix, y, self.stays, state),
+            count, n, self.sizes.order + 1, self.sizes.equations, self.entries, self.orders,
+        )  # fmt: skip
 
+        def go_over(steps: int, then: str) -> None:
+            self._in_groups("pass_segments", room, (*places, *numbers, steps, address(bad)))
+            self.kernels[then](*between)
 
-class _Reduced:
-    """The factorised system of the times that stay."""
-
-    def __init__(self, passes: _Passes, first_block: Array) -> None:
-        problem, n = passes.problem, passes.problem.n
-        count = len(problem.stays)
-        rows, columns = np.tril_indices(n)
-        diagonal = np.zeros((count, n, n))
-        diagonal[0] = first_block
-        diagonal[1:, rows, columns] += passes.result(what.RIGHT)
-        diagonal[:-1, rows, columns] += passes.result(what.LEFT)
-        lower = np.ascontiguousarray(passes.result(what.FILL))
-        self.ratio = -1.0
-        self._diagonal, self._lower = diagonal, lower
-        self._numbers = diagonal.ctypes.data, lower.ctypes.data, count, n
-        if np.isfinite(diagonal.sum() + lower.sum()):
-            result = np.empty(1)
-            problem.kernels["factor_reduced"](*self._numbers, result.ctypes.data)
-            self.ratio = float(result[0])
-
-    @property
-    def failed(self) -> bool:
-        """Whether the matrix is not positive definite."""
-        return not self.ratio > 0.0
-
-    def solve(self, passes: _Passes, first_side: Array) -> Array:
-        """Solve for the sides that the last pass found and that of the first time of all."""
-        rhs = np.zeros(self._diagonal.shape[:2])
-        rhs[0] = first_side
-        rhs[1:] += passes.result(what.RIGHT_SIDE)
-        rhs[:-1] += passes.result(what.LEFT_SIDE)
-        passes.problem.kernels["solve_reduced"](*self._numbers, rhs.ctypes.data)
-        return rhs
+        go_over(what.REDUCE, "begin_ends")
+        if state[what.CODE] < int(SolverStatus.NOT_POSITIVE_DEFINITE):
+            go_over(what.FIRST | what.REMAINDER, "correct_ends")
+            go_over(what.CORRECT, "judge_ends")
+            while state[what.AGAIN]:
+                go_over(what.REMAINDER, "correct_ends")
+                go_over(what.CORRECT, "judge_ends")
+        if state[what.CODE] >= int(SolverStatus.NOT_POSITIVE_DEFINITE):
+            y[...] = np.nan
+        return int(state[what.CODE])
 
 
 def _parts(views: ProblemViews, folded: bool) -> list[tuple[slice, ProblemViews]]:

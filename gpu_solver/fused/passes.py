@@ -5,7 +5,9 @@ from __future__ import annotations
 from gpu_solver.fused.sweeps import Sizes
 
 __all__ = [
+    "AGAIN",
     "CHANGE",
+    "CODE",
     "CORRECT",
     "FILL",
     "FIRST",
@@ -16,6 +18,7 @@ __all__ = [
     "RIGHT",
     "RIGHT_SIDE",
     "SIZE",
+    "STATES",
     "WORST",
     "counts_of",
 ]
@@ -27,6 +30,9 @@ REDUCE, FIRST, CORRECT, REMAINDER = 1, 2, 4, 8
 #: between them, right-hand sides at both ends, signs of a bad factor, and the largest correction
 #: and value of each unknown.
 RIGHT, LEFT, FILL, RIGHT_SIDE, LEFT_SIDE, WORST, CHANGE, SIZE = range(8)
+#: Numbers that `gpu_solver.fused.ends` keeps between passes: the status code so far, and whether
+#: another correction is worth while; the rest is its own.
+CODE, AGAIN, STATES = 0, 1, 6
 
 
 def counts_of(sizes: Sizes) -> tuple[int, ...]:

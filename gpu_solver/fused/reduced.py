@@ -9,7 +9,7 @@ its diagonal and, below these blocks, ``X_t = M_{t+1,t} L_t^-T``.
 import numpy as np
 from numba import int64, njit, void
 
-from gpu_solver.fused.memory import load, options, store
+from gpu_solver.fused.raw import load, options, store
 
 
 @njit(void(*[int64] * 5), **options)

@@ -10,6 +10,7 @@ Its local time 0 is the last one of the segment before, so a segment gives point
 import numpy as np
 from numba import njit
 
+from gpu_solver.fused.ends import begin_ends, correct_ends, judge_ends  # noqa: F401 - entries
 from gpu_solver.fused.lanes import (
     AFTER,
     BAD,
@@ -52,7 +53,6 @@ from gpu_solver.fused.memory import (
     unpack,
 )
 from gpu_solver.fused.passes import CORRECT, FIRST, REDUCE, REMAINDER
-from gpu_solver.fused.reduced import factor_reduced, solve_reduced  # noqa: F401 - entries
 
 open_segment, fill_segment = _steps["open_segment"], _steps["fill_segment"]
 close_segment = _steps["close_segment"]
@@ -61,7 +61,7 @@ residual_open, residual_close = _steps["residual_open"], _steps["residual_close"
 
 KEPT = _layout.kept
 #: Called from outside.
-ENTRIES = ("pass_segments", "gradient_segments", "factor_reduced", "solve_reduced")
+ENTRIES = ("pass_segments", "gradient_segments", "begin_ends", "correct_ends", "judge_ends")
 
 
 @njit(**options)

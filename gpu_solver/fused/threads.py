@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from queue import SimpleQueue
 
-__all__ = ["run_in_threads", "thread_limit"]
+__all__ = ["run_in_threads", "thread_limit", "threads_for"]
 
 #: Parts that a job is cut into for every thread: uneven progress is evened out.
 PARTS = 3
@@ -34,6 +34,11 @@ def thread_limit() -> int:
     if torch is not None and hasattr(torch, "get_num_threads"):
         limit = min(limit, torch.get_num_threads())
     return max(limit, 1)
+
+
+def threads_for(more: int) -> int:
+    """Threads to use for work that is worth so many besides the calling one."""
+    return min(thread_limit(), 1 + more) if more > 0 else 1
 
 
 class _Job:

@@ -17,7 +17,6 @@ from gpu_solver.problem import LinearODEProblem
 __all__ = [
     "ProblemViews",
     "is_decoupled",
-    "one_stride",
     "one_variable",
     "views_of",
     "views_of_rows",
@@ -44,7 +43,7 @@ class ProblemViews:
     smooth: Array
     sizes: Sizes
     n_steps: int
-    #: What was worked out about these arrays; never results.
+    #: What was worked out about these arrays, for the backward pass too; never answers.
     prepared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -145,18 +144,3 @@ def one_variable(views: ProblemViews, v: int) -> ProblemViews:
         sizes=Sizes(1, views.sizes.order, 1),
         n_steps=views.n_steps,
     )
-
-
-def one_stride(array: Array) -> Array:
-    """The array as (problems, times, entries): a view, or a copy where entries lie unevenly.
-
-    Axes along which the array repeats itself stay repeated in a copy.
-    """
-    if array.ndim == 3:
-        return array
-    if array.flags.c_contiguous:
-        return array.reshape(*array.shape[:2], -1)
-    lead = array.shape[:2]
-    once = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides[:2])]
-    flat = once.reshape(*once.shape[:2], -1)
-    return np.broadcast_to(flat, (*lead, flat.shape[2]))

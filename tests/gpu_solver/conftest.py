@@ -4,6 +4,7 @@ from math import factorial
 
 import numpy as np
 import pytest
+import torch
 
 
 def _smnn(c, d, u, s, w_governing=1.0, w_initial=1.0, w_smooth=1.0):
@@ -55,6 +56,47 @@ def _least_squares(c, d, u, s, *weights):
     a, w, b = _smnn(c, d, u, s, *weights)
     y = np.linalg.lstsq(w[:, None] * a, w * b, rcond=None)[0]
     return y.reshape(len(s) + 1, c.shape[2], c.shape[3])
+
+
+def _torch_least_squares(c, d, u, s, w_governing=1.0, w_initial=1.0, w_smooth=1.0):
+    """`_least_squares` of float64 tensors, by QR of A in full, which torch differentiates."""
+    steps, (equations, variables, size) = len(s) + 1, c.shape[1:]
+    count = steps * variables * size
+    unknown = torch.eye(count, dtype=torch.float64).reshape(steps, variables, size, count)
+
+    def weighted(rows, values, weights):
+        weights = torch.as_tensor(weights, dtype=torch.float64).expand(values.shape)
+        return weights.reshape(-1, 1) * rows.reshape(-1, count), (weights * values).reshape(-1)
+
+    measured = ~torch.isnan(u)
+    w_initial = torch.as_tensor(w_initial, dtype=torch.float64).expand(u.shape)[measured]
+    of_u = unknown[: len(u), :, : u.shape[2]][measured]
+    parts = [
+        weighted(
+            torch.einsum("tqvr,tvrk->tqk", c.expand(steps, -1, -1, -1), unknown),
+            d.expand(steps, equations),
+            w_governing,
+        ),
+        weighted(of_u, u[measured], w_initial),
+    ]
+    w_smooth = torch.as_tensor(w_smooth, dtype=torch.float64)
+    w_smooth = w_smooth * s[:, None, None] ** torch.arange(float(size)).double()
+    w_smooth = w_smooth.expand(steps - 1, variables, size)
+    for here, there, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+        now, other = unknown[here : here + steps - 1], unknown[there : there + steps - 1]
+        rows = [
+            other[:, :, r]
+            - sum(
+                (sign * s[:, None, None]) ** (k - r) / factorial(k - r) * now[:, :, k]
+                for k in range(r, size)
+            )
+            for r in range(size)
+        ]
+        parts.append(weighted(torch.stack(rows, 2), torch.zeros(w_smooth.shape).double(), w_smooth))
+    a, b = (torch.cat(each) for each in zip(*parts, strict=True))
+    q, r = torch.linalg.qr(a)
+    y = torch.linalg.solve_triangular(r, (q.T @ b)[:, None], upper=True)
+    return y.reshape(steps, variables, size)
 
 
 def _mnn(c, d, u, s):
@@ -179,12 +221,14 @@ def _random_system(seed, batch=(), steps=5, n=3):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(*batch, steps, n, n))
     diagonal = root @ np.swapaxes(root, -1, -2) + 3 * n * np.eye(n)
-    return diagonal, rng.normal(size=(*batch, steps - 1, n, n))
+    # Blocks of norm n at most beside diagonal ones of 3 n at least: definite for every seed.
+    return diagonal, rng.uniform(-1.0, 1.0, size=(*batch, steps - 1, n, n))
 
 
 class Oracle:
     smnn = staticmethod(_smnn)
     least_squares = staticmethod(_least_squares)
+    torch_least_squares = staticmethod(_torch_least_squares)
     mnn = staticmethod(_mnn)
     random_problem = staticmethod(_random_problem)
     random_system = staticmethod(_random_system)
