@@ -9,6 +9,7 @@ from discoverers.exceptions import MisfitWarning
 from discoverers.shooting import Record
 from discoverers.structures.base import Channel, Data, Options
 from discoverers.structures.hidden.discovery import search_hidden
+from discoverers.structures.hidden.task import HiddenTask
 
 V, Z = sympy.symbols("v z")
 AMPLITUDES = (1.0, 0.8, 0.9)
@@ -124,6 +125,23 @@ def test_frames_agree_with_the_equations(dahl):
     assert fit.coef.shape == fit.coef_std.shape == (3, len(fit.terms))
 
 
+def test_spring_and_damper_are_charged_as_terms_that_nobody_picked():
+    t, u, _, a = simulate(linear, RATES["maxwell"][1], duration=5.0)
+    n = len(t)
+    task = HiddenTask(as_data(t, u, a), REST)
+    search = task.static_search()
+    terms = [str(column.expr) for column in search.model.columns[1:]]
+    charges = dict(zip(terms, search.charges, strict=True))
+    assert charges["x"] == charges["v"] == 2.0
+    # The force is picked out of all candidates: extended BIC.
+    assert charges["force"] == pytest.approx(np.log(n) + 2.0 * np.log(len(charges)))
+    assert min(value for term, value in charges.items() if term not in "xv") == charges["force"]
+    locked = HiddenTask(as_data(t, u, a), Options(required={V: None})).static_search()
+    place = [str(column.expr) for column in locked.model.columns[1:]].index("v")
+    assert locked.charges[place] == 0.0
+    assert locked.locked == (place,)
+
+
 def test_law_without_memory_has_no_hidden_force():
     t, u, _, a = simulate(lambda x, v: linear(x, v) - 2.0 * x**3, lambda v, z: 0.0)
     assert search_hidden(as_data(t, u, a), REST).fit is None
@@ -144,6 +162,20 @@ def test_rates_of_hysteresis_are_discovered(name):
     fit = search_hidden(as_data(t, u, a, noise=0.02), REST).fit
     assert set(coefficients(fit)) == set(RATES[name][0])
     assert np.corrcoef(fit.states[0][:, 2], states[:, 2])[0, 1] > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damping", [0.15, 0.0])
+def test_a_damper_beside_a_fading_force_is_found_where_there_is_one(damping):
+    # A fading force can take over most of a weak damper's part, and the noise is large.
+    t, u, states, a = simulate(
+        lambda x, v: -1.2 * x - damping * v, RATES["maxwell"][1], start=7.3, duration=30.0
+    )
+    fit = search_hidden(as_data(t, u, a, known=False, noise=0.03), Options()).fit
+    law = {str(term) for term in fit.equations.terms()["v"]}
+    assert law == ({"x", "v", "z", "force"} if damping else {"x", "z", "force"})
+    assert set(coefficients(fit)) == set(RATES["maxwell"][0])
+    assert np.corrcoef(fit.states[0][:, 2], states[:, 2])[0, 1] > 0.99
 
 
 @pytest.mark.slow

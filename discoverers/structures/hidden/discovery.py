@@ -87,7 +87,9 @@ def search_hidden(
     A hidden force is reported only if its law leaves no more than the noise, gains 10 in the
     criterion over every law without, of the library and of the usual springs and dampers; cannot
     be replaced by splines of position and velocity; has at most 4 terms in its rate; and forgets
-    more slowly than the data are sampled.
+    more slowly than the data are sampled. The linear spring and damper beside it are kept unless
+    leaving them out costs less than 2 in the deviance (Akaike 1974, IEEE Trans. Autom. Control
+    19:716); other terms pay the extended BIC.
 
     References
     ----------
