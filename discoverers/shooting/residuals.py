@@ -196,9 +196,11 @@ def reduce_run(problem: Problem, theta: Array, x0: Array, window: int) -> Reduce
             return None
         columns = unknowns.columns(run)
         residual = problem.whitened(record, path).ravel()
-        slope = problem.jacobian(record, path).reshape(len(residual), -1)
-        matrix[np.ix_(columns, columns)] += slope.T @ slope
-        gradient[columns] += slope.T @ residual
+        # Sensitivities that grow beyond numbers are told by the matrix, not by warnings.
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope = problem.jacobian(record, path).reshape(len(residual), -1)
+            matrix[np.ix_(columns, columns)] += slope.T @ slope
+            gradient[columns] += slope.T @ residual
         cost += float(residual @ residual)
     if not (np.isfinite(cost) and np.isfinite(matrix).all()):
         return None
