@@ -14,7 +14,7 @@ from gpu_solver import BlockTridiagonal, BlockTridiagonalFactor
 
 from .flow import Record
 
-__all__ = ["EliminatedStates", "JoinedRuns", "Linearised"]
+__all__ = ["EliminatedStates", "JoinedRuns", "Linearised", "Reduced"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -145,6 +145,19 @@ class Linearised:
         wide = self.right.shape[2]
         border, links = self.right.reshape(-1, wide), self.rows.reshape(-1, wide)
         return np.asarray((links.T @ links - border.T @ solved.reshape(-1, wide))[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """The Schur complement on some coefficients, and what is needed to step back to states."""
+
+    schur: Array  # (k, k)
+    gradient: Array  # (k,)
+    solved: Array  # (N, V, k + 1): minus d states / d coefficients, and the states' own step
+
+    def moved(self, nodes: Array, step: Array) -> Array:
+        """Nodes of all runs after a step of the coefficients."""
+        return np.asarray(nodes + self.solved @ np.append(-step, 1.0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .constraints import Rules
 from .flow import Flow, Record
-from .joined_runs import JoinedRuns, Linearised
+from .joined_runs import JoinedRuns, Linearised, Reduced
 from .libraries import BoundLibrary
 from .sparse import NormalEquations
 from .sparse.bounded import bounded_step
@@ -69,19 +69,6 @@ class JointFit:
     def cost(self) -> float:
         """J; infinite where the equations could not be fitted."""
         return float(self.costs.sum())
-
-
-@dataclass(frozen=True, eq=False)
-class _Reduced:
-    """The Schur complement on some coefficients, and what is needed to step back to states."""
-
-    schur: Array  # (k, k)
-    gradient: Array  # (k,)
-    solved: Array  # (N, V, k + 1): minus d states / d coefficients, and the states' own step
-
-    def moved(self, nodes: Array, step: Array) -> Array:
-        """Nodes of all runs after a step of the coefficients."""
-        return np.asarray(nodes + self.solved @ np.append(-step, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +258,7 @@ class JointProblem:
 
     def linearise(
         self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
-    ) -> _Reduced:
+    ) -> Reduced:
         """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
         k = len(columns)
         both = np.zeros((k, k + 1))
@@ -283,7 +270,7 @@ class JointProblem:
             solved[first : first + len(nodes)] = part
             first += len(nodes)
         schur = both[:, :k]
-        return _Reduced(0.5 * (schur + schur.T), both[:, k], solved)
+        return Reduced(0.5 * (schur + schur.T), both[:, k], solved)
 
     # --- fit
 
