@@ -148,6 +148,7 @@ class Chains:
         known_noise : bool, default=False
             Whether the noise levels stay as they are.
         """
+        columns = _errors_of_noise(columns)
         if not known_noise:
             columns = self._consistent(columns)
         scale, size = columns.time_scale, len(self.state_names)
@@ -239,6 +240,21 @@ class Chains:
                 ),
             )
         return columns
+
+
+def _errors_of_noise(columns: Denoised) -> Denoised:
+    """Errors of derivatives from noise alone, not from what a right model may miss besides.
+
+    Precisions allow for both. Where the noise is far less, the smoother follows the data closely,
+    which would leave derivatives open if these had errors of that size.
+    """
+    noise = columns.noise_std**2
+    share = np.maximum(noise / (noise + columns.discrepancy**2), np.finfo(np.float64).eps)
+    fits = tuple(
+        replace(fit, variances=tuple(part * one for one in fit.variances))
+        for fit, part in zip(columns.fits, share, strict=True)
+    )
+    return replace(columns, fits=fits)
 
 
 def _average(

@@ -45,6 +45,15 @@ def test_a_pendulum_is_found_from_positions_alone():
     assert np.isfinite(model.predict(np.array([15.5, 16.0]))).all()
 
 
+def test_exact_positions_tell_their_velocities():
+    """Errors of the smoothed velocity are of the noise, not of the floor that its weights have."""
+    t, _, path = pendulum(0.0)
+    model = SMNNDiscoverer("auto", order=2).fit(t, pd.DataFrame({"x": path[0]}))
+    law = model.equations_["x"]
+    assert {term.as_coeff_Mul()[1] for term in sympy.Add.make_args(law)} == {sympy.sin(x), speed}
+    assert law.coeff(sympy.sin(x)) == pytest.approx(-1.4, rel=1e-4)
+
+
 def test_constants_stand_in_the_equation_of_their_position():
     t, path = swing(lambda q, p: -2.0 * np.tanh(1.7 * q) - 0.1 * p, [2.0, 0.0])
     noisy = path[0] + 0.005 * np.random.default_rng(0).normal(size=len(t))
