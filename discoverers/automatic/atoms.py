@@ -16,7 +16,7 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-__all__ = ["FAMILIES", "PARAMETER", "Template", "templates_for"]
+__all__ = ["FAMILIES", "PARAMETER", "Template", "atom_count", "templates_for"]
 
 Array = NDArray[np.float64]
 
@@ -126,7 +126,7 @@ def templates_for(
         for family, atom in _atoms(variable, column, n_states)
         if family not in without
     ]
-    given = [Template(expr, competitors=_atom_count(n_states), factors=1) for expr in own]
+    given = [Template(expr, competitors=atom_count(n_states), factors=1) for expr in own]
     # Beyond two states a carrier is one of them: more would be too many to tell apart.
     reach = 2 if n_states <= 2 else 1
     carriers = [one for one in monomials if 1 <= _degree(one.expr) <= reach]
@@ -169,7 +169,8 @@ def _wave_products(waves: Sequence[Template]) -> Iterator[Template]:
             yield a.times(b)
 
 
-def _atom_count(n_states: int) -> float:
+def atom_count(n_states: int) -> float:
+    """How many functions compete for the place of one that is no monomial."""
     return comb(n_states + 2, 2) + 30.0 * n_states
 
 
@@ -183,7 +184,7 @@ def _atoms(x: sympy.Symbol, values: Array, n_states: int) -> Iterator[tuple[str,
 
     def plain(family: str, *exprs: sympy.Expr) -> Iterator[tuple[str, Template]]:
         for expr in exprs:
-            yield family, Template(expr, competitors=_atom_count(n_states), factors=1)
+            yield family, Template(expr, competitors=atom_count(n_states), factors=1)
 
     def free(family: str, grid: Array, *exprs: sympy.Expr) -> Iterator[tuple[str, Template]]:
         for expr in exprs:
@@ -226,7 +227,7 @@ def _with_constant(expr: sympy.Expr, grid: Array, n_states: int) -> Template:
     """
     lowest, highest = float(grid.min()), float(grid.max())
     lower = lowest / 4.0 if lowest > 0.0 else 4.0 * lowest
-    return Template(expr, tuple(grid.tolist()), lower, 4.0 * highest, _atom_count(n_states), 1)
+    return Template(expr, tuple(grid.tolist()), lower, 4.0 * highest, atom_count(n_states), 1)
 
 
 def _degree(expr: sympy.Expr) -> int:

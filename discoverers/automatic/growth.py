@@ -18,7 +18,8 @@ from discoverers.selection import Selection
 from discoverers.shooting import Record, integrate
 from discoverers.trajectories import Trajectories
 
-from .atoms import Template, templates_for
+from .atoms import Template, atom_count, templates_for
+from .denominators import denominators_for
 from .judge import Judge
 from .proposals import Proposals, WeakForm
 from .search import Found, count, search
@@ -130,7 +131,12 @@ def grow(
     form = WeakForm(
         trajectories, allow_for_truncation(denoised, integral, window), integral, window, names
     )
-    proposals = Proposals.build(form, templates)
+    denominators = (
+        ()
+        if "rational" in library.without
+        else denominators_for(names, values, atom_count(trajectories.n_states))
+    )
+    proposals = Proposals.build(form, templates, denominators)
     start = _system(selection, coef, templates)
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))

@@ -25,8 +25,10 @@ from discoverers.trajectories import Trajectories
 from discoverers.whitening import split_windows, whitened_rows
 
 from .atoms import PARAMETER, Template
+from .denominators import Denominator
+from .ratios import Weak, best_ratios, may_pay
 from .subsets import Subsets, search_subsets
-from .systems import Candidate, Law
+from .systems import Candidate, Law, charge_of
 
 __all__ = ["Proposal", "Proposals", "WeakForm"]
 
@@ -35,6 +37,12 @@ Array = NDArray[np.float64]
 REFINED = 30
 PER_SIZE = {1: 12, 2: 100, 3: 100, 4: 60, 5: 20}
 """Structures whose constants are refined: the best over all, and so many of each size."""
+
+NEAR = 6.0
+"""Ratios are proposed unless something simpler has a score so much lower."""
+
+RATIOS = 8
+"""Ratios that are proposed for one equation at most."""
 
 ITERATIONS = 12
 LARGEST_BASE = 2
@@ -75,11 +83,11 @@ class WeakForm:
             out.append(values if fine else np.empty((0, 1)))
         return out
 
-    def compile(self, template: Template) -> Program:
-        """The template as a program whose last state is its constant."""
+    def compile(self, expr: sympy.Expr) -> Program:
+        """A term as a program whose last state is its constant."""
         n_states = self.trajectories.n_states
         return compile_terms(
-            [template.expr], (*self.names[:n_states], PARAMETER.name), self.names[n_states:]
+            [expr], (*self.names[:n_states], PARAMETER.name), self.names[n_states:]
         )
 
     @cached_property
@@ -170,22 +178,28 @@ class Proposals:
     columns: tuple[Candidate, ...]
     programs: dict[sympy.Expr, Program]
     values: Array
+    denominators: tuple[Denominator, ...] = ()
 
     @classmethod
-    def build(cls, form: WeakForm, templates: Sequence[Template]) -> Proposals:
+    def build(
+        cls,
+        form: WeakForm,
+        templates: Sequence[Template],
+        denominators: tuple[Denominator, ...] = (),
+    ) -> Proposals:
         """Evaluate every template on its grid."""
         kept: list[Candidate] = []
         values: list[Array] = []
         programs: dict[sympy.Expr, Program] = {}
         for template in templates:
-            program = form.compile(template)
+            program = form.compile(template.expr)
             programs[template.expr] = program
             grid = template.grid or (np.nan,)
             for parameter, found in zip(grid, form.features(program, grid), strict=True):
                 if len(found):
                     kept.append(Candidate(template, 0.0, float(parameter)))
                     values.append(found)
-        return cls(form, tuple(kept), programs, np.hstack(values))
+        return cls(form, tuple(kept), programs, np.hstack(values), denominators)
 
     def ranked(self, state: int, drift: float) -> list[Proposal]:
         """Right-hand sides of one state, the best first, at most one per structure."""
@@ -198,7 +212,36 @@ class Proposals:
         kind = np.array([kinds[one.template.expr] for one in self.columns], dtype=np.intp)
         found = search_subsets(normal, charges, kind, self._bases)
         refined = [self._refined(support, weigh, filtered, charges) for support in _leading(found)]
+        refined += self._ratios(weigh, refined)
         return sorted(refined, key=lambda one: one.score)
+
+    def _ratios(self, weigh: Filter, ranked: Sequence[Proposal]) -> list[Proposal]:
+        """Terms over denominators of several monomials, where nothing simpler scores better."""
+        weak = Weak(weigh, weigh.target, *self._numerators, self.form.trajectories.n_states)
+        held = [(one.score, one.law) for one in ranked]
+        if not may_pay(held, weak, [one for one, _ in self._below]):
+            return []
+        reach = min(one.score for one in ranked) + NEAR
+        found = best_ratios(weak, self._below)[:RATIOS]
+        return [Proposal(law, score) for score, law in found if score <= reach]
+
+    @cached_property
+    def _numerators(self) -> tuple[tuple[Template, ...], Array]:
+        """Monomials up to the second degree and their values."""
+        places = [
+            place
+            for place, one in enumerate(self.columns)
+            if not one.template.factors and _degree(one.template.expr) <= 2
+        ]
+        return tuple(self.columns[k].template for k in places), self.values[:, places]
+
+    @cached_property
+    def _below(self) -> list[tuple[Denominator, Array]]:
+        """Denominators with the values of their monomials."""
+        return [
+            (one, np.hstack([self._values(Candidate(Template(m))) for m in one.monomials]))
+            for one in self.denominators
+        ]
 
     @cached_property
     def templates(self) -> dict[sympy.Expr, Template]:
@@ -220,14 +263,16 @@ class Proposals:
         weigh = self.form.filter(state, drift)
         n_states = self.form.trajectories.n_states
         n_rows = len(weigh.target)
-        charge = sum(one.template.charge(n_rows, n_states) for one in law)
+        charge = charge_of(law, n_rows, n_states)
         if not law:
             return float(deviance(float(weigh.target @ weigh.target), n_rows))
         stacked = np.hstack([self._values(one) for one in law])
         return float(deviance(_loss(weigh(stacked), weigh.target), n_rows)) + charge
 
     def _values(self, one: Candidate) -> Array:
-        program = self.programs.get(one.template.expr) or self.form.compile(one.template)
+        program = self.programs.get(one.template.expr)
+        if one.over is not None or program is None:
+            program = self.form.compile(one.expr())
         (found,) = self.form.features(program, (one.parameter,))
         # What is not finite on the denoised states explains nothing.
         return found if len(found) else np.zeros((len(self.values), 1))
@@ -276,6 +321,10 @@ def _leading(found: Subsets) -> list[tuple[int, ...]]:
     for size, count in PER_SIZE.items():
         chosen |= dict.fromkeys(found.leading(count, size))
     return list(chosen)
+
+
+def _degree(expr: sympy.Expr) -> int:
+    return int(sympy.total_degree(expr))
 
 
 def _loss(columns: Array, target: Array) -> float:

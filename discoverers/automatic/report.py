@@ -17,9 +17,10 @@ from discoverers.reporting import TIED, alternatives_frame, front_frame
 from discoverers.selection import Selection
 from discoverers.sparse.criterion import deviance
 
+from .atoms import PARAMETER
 from .growth import Growth
 from .judge import Verdict
-from .systems import System
+from .systems import Constant, System
 
 __all__ = ["constants_frame", "report_growth", "with_alternatives"]
 
@@ -112,19 +113,27 @@ def constants_frame(rows: Sequence[tuple[str, str, float, float]] = ()) -> pd.Da
 
 
 def _constants(best: Verdict, selection: Selection) -> pd.DataFrame:
-    errors = iter(best.fit.errors[best.fit.n_free :].tolist())
+    errors = best.fit.errors[best.fit.n_free :].tolist()
     names = np.array(selection.trajectories.state_names, dtype=object)
     if selection.chains is not None:
         # The constants of x'' = ... stand in the equation of the state x.
         names[selection.chains.highest] = selection.chains.names
     return constants_frame(
         [
-            (str(name), str(one.template.expr), one.parameter, next(errors))
-            for name, law in zip(names, best.system.laws, strict=True)
-            for one in law
-            if one.template.has_parameter
+            (str(names[one.state]), _term_of(best.system, one), one.value, error)
+            for one, error in zip(best.system.constants, errors, strict=True)
         ]
     )
+
+
+def _term_of(system: System, constant: Constant) -> str:
+    """The term with p in the constant's place; others of the same term are numbers."""
+    held = system.laws[constant.state][constant.place]
+    if constant.index < 0 or held.over is None:
+        return str(held.template.expr)
+    numbers: list[sympy.Expr] = [sympy.Float(value, 4) for value in held.over.values]
+    numbers[constant.index] = PARAMETER
+    return str(held.template.expr / held.over.expr(numbers))
 
 
 def with_alternatives(growth: Growth, polynomial: Discovery, selection: Selection) -> Discovery:

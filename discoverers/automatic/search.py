@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,7 @@ def search(
         for state, options in ranked.items():
             first = first.with_law(state, min(options, key=lambda one: one.score).law)
         best = judge(first)
+    best = best_of([best, *_ratios_at_once(judge, ranked, best)])
     n_judged = 0
     for sweep in iterations("sweep over the equations", SWEEPS):
         before = best.system.structure
@@ -129,6 +130,21 @@ def _pool(judge: Judge, freer: Sequence[System]) -> tuple[Verdict, ...]:
     return tuple(
         one for one in final if one.score <= (reach if one.system.is_polynomial else beyond)
     )
+
+
+def _ratios_at_once(
+    judge: Judge, ranked: Mapping[int, Sequence[Proposal]], best: Verdict
+) -> Iterator[Verdict]:
+    """What is eaten is gained: where ratios score best, those of several equations together."""
+    system = best.system
+    changed = 0
+    for state, options in ranked.items():
+        first = min(options, key=lambda one: one.score)
+        if any(one.over is not None for one in first.law):
+            system = system.with_law(state, first.law)
+            changed += 1
+    if changed > 1:
+        yield judge(system)
 
 
 def _mixed(ranked: list[Proposal]) -> list[Proposal]:

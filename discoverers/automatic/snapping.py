@@ -53,19 +53,22 @@ def snapped(
 
 
 def _simpler(verdict: Verdict, templates: Mapping[sympy.Expr, Template]) -> Iterator[System]:
-    errors = iter(verdict.fit.errors[verdict.fit.n_free :].tolist())
-    for state, law in enumerate(verdict.system.laws):
-        for place, one in enumerate(law):
-            if not one.template.has_parameter:
-                continue
-            reach = REACH * next(errors)
-            for value in EXPONENTS if _is_exponent(one.template.expr) else SIMPLE:
-                fixed = _fixed(one, value, templates)
-                others = (*law[:place], *law[place + 1 :])
-                if abs(one.parameter - float(value)) <= reach and all(
-                    fixed.template.expr != other.template.expr for other in others
-                ):
-                    yield verdict.system.with_law(state, (*law[:place], fixed, *law[place + 1 :]))
+    errors = verdict.fit.errors[verdict.fit.n_free :].tolist()
+    for constant, error in zip(verdict.system.constants, errors, strict=True):
+        if constant.index >= 0:
+            # Those of a denominator depend on which of its constants was set to one.
+            continue
+        law, place = verdict.system.laws[constant.state], constant.place
+        one = law[place]
+        for value in EXPONENTS if _is_exponent(one.template.expr) else SIMPLE:
+            fixed = _fixed(one, value, templates)
+            others = (*law[:place], *law[place + 1 :])
+            if abs(one.parameter - float(value)) <= REACH * error and all(
+                fixed.structure != other.structure for other in others
+            ):
+                yield verdict.system.with_law(
+                    constant.state, (*law[:place], fixed, *law[place + 1 :])
+                )
 
 
 def _fixed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +13,9 @@ from discoverers.equations import Equations
 from discoverers.shooting import Column, StateSpaceModel
 
 from .atoms import PARAMETER, Template
+from .denominators import CONSTANTS, Denominator
 
-__all__ = ["Candidate", "System"]
+__all__ = ["Candidate", "Constant", "System", "charge_of"]
 
 Array = NDArray[np.float64]
 
@@ -23,22 +24,58 @@ Array = NDArray[np.float64]
 class Candidate:
     """A template, its coefficient and the value of its constant (NaN without one).
 
-    The coefficient of a `known` one, such as 1 in ``x' = v``, is no unknown.
+    The coefficient of a `known` one, such as 1 in ``x' = v``, is no unknown. All that stand `over`
+    a denominator of the same monomials in one equation share it, constants included.
     """
 
     template: Template
     coefficient: float = 0.0
     parameter: float = float("nan")
     known: bool = False
+    over: Denominator | None = None
 
     def expr(self) -> sympy.Expr:
         """The term without its coefficient."""
-        if not self.template.has_parameter:
+        expr = self.template.expr
+        if self.template.has_parameter:
+            expr = expr.subs(PARAMETER, sympy.Float(self.parameter))
+        if self.over is not None:
+            expr = expr / self.over.expr([sympy.Float(value) for value in self.over.values])
+        return expr
+
+    @property
+    def structure(self) -> sympy.Expr:
+        """What stays when numbers are forgotten."""
+        if self.over is None:
             return self.template.expr
-        return self.template.expr.subs(PARAMETER, sympy.Float(self.parameter))
+        return self.template.expr / self.over.expr(CONSTANTS)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant inside of one or several terms of an equation.
+
+    Attributes
+    ----------
+    state : int
+        Whose equation.
+    place : int
+        The first term that holds it.
+    index : int
+        Its place in the denominator; -1 for the term's own.
+    value, lower, upper : float
+    """
+
+    state: int
+    place: int
+    index: int
+    value: float
+    lower: float
+    upper: float
 
 
 Law = tuple[Candidate, ...]
+Shared = tuple[sympy.Expr, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +93,7 @@ class System:
     @property
     def structure(self) -> tuple[frozenset[sympy.Expr], ...]:
         """What stays when numbers are forgotten; systems of one structure are the same law."""
-        return tuple(frozenset(one.template.expr for one in law) for law in self.laws)
+        return tuple(frozenset(one.structure for one in law) for law in self.laws)
 
     @property
     def n_terms(self) -> int:
@@ -78,28 +115,33 @@ class System:
 
     def charge(self, n_rows: int) -> float:
         """Charges of all terms that are not known."""
-        return sum(
-            one.template.charge(n_rows, len(self.laws))
-            for law in self.laws
-            for one in law
-            if not one.known
-        )
+        return sum(charge_of(law, n_rows, len(self.laws)) for law in self.laws)
 
     @property
     def is_polynomial(self) -> bool:
         """Whether all terms are monomials."""
-        return not any(one.template.factors for law in self.laws for one in law)
+        return not any(one.template.factors or one.over for law in self.laws for one in law)
 
     def model(self, state_names: Sequence[str], input_names: Sequence[str]) -> StateSpaceModel:
         """The model to calibrate: constants are states that nothing drives."""
         columns: list[Column] = []
         names: list[str] = []
+
+        def new_name() -> sympy.Symbol:
+            names.append(_constant_name(len(names), (*state_names, *input_names)))
+            return sympy.Symbol(names[-1])
+
         for name, law in zip(state_names, self.laws, strict=True):
+            below: dict[Shared, sympy.Expr] = {}
             for one in law:
                 expr = one.template.expr
                 if one.template.has_parameter:
-                    names.append(_constant_name(len(names), (*state_names, *input_names)))
-                    expr = expr.subs(PARAMETER, sympy.Symbol(names[-1]))
+                    expr = expr.subs(PARAMETER, new_name())
+                if one.over is not None:
+                    if one.over.monomials not in below:
+                        symbols = [new_name() for _ in one.over.monomials]
+                        below[one.over.monomials] = one.over.expr(symbols)
+                    expr = expr / below[one.over.monomials]
                 value = one.coefficient if one.known else None
                 columns.append(Column(expr, {name: 1.0}, value))
         return StateSpaceModel((*state_names, *names), input_names, columns)
@@ -110,39 +152,40 @@ class System:
         return np.array([one.coefficient for law in self.laws for one in law])
 
     @property
-    def parameters(self) -> Array:
+    def constants(self) -> tuple[Constant, ...]:
         """Constants in the order of the model's last states."""
-        return np.array(
-            [one.parameter for law in self.laws for one in law if one.template.has_parameter]
+        return tuple(
+            found for state, law in enumerate(self.laws) for found in _constants_of(state, law)
         )
+
+    @property
+    def parameters(self) -> Array:
+        """Values of the constants."""
+        return np.array([one.value for one in self.constants])
 
     @property
     def bounds(self) -> Array:
         """Bounds of the constants, shape (n, 2)."""
-        found = [
-            (one.template.lower, one.template.upper)
-            for law in self.laws
-            for one in law
-            if one.template.has_parameter
-        ]
+        found = [(one.lower, one.upper) for one in self.constants]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
 
     def at(self, coefficients: Array, parameters: Array) -> System:
         """The same structure with other numbers."""
         values, constants = iter(coefficients.tolist()), iter(parameters.tolist())
-        return System(
-            tuple(
-                tuple(
-                    replace(
-                        one,
-                        coefficient=next(values),
-                        parameter=next(constants) if one.template.has_parameter else np.nan,
-                    )
-                    for one in law
-                )
-                for law in self.laws
-            )
-        )
+        laws = []
+        for law in self.laws:
+            below: dict[Shared, Denominator] = {}
+            moved = []
+            for one in law:
+                own = next(constants) if one.template.has_parameter else np.nan
+                over = one.over
+                if over is not None:
+                    if over.monomials not in below:
+                        below[over.monomials] = over.at([next(constants) for _ in over.monomials])
+                    over = below[over.monomials]
+                moved.append(replace(one, coefficient=next(values), parameter=own, over=over))
+            laws.append(tuple(moved))
+        return System(tuple(laws))
 
     def equations(self, state_names: Sequence[str], input_names: Sequence[str]) -> Equations:
         """The governing equations."""
@@ -154,6 +197,26 @@ class System:
             state_names,
             input_names,
         )
+
+
+def charge_of(law: Law, n_rows: int, n_states: int) -> float:
+    """Charges of an equation's terms that are not known, a denominator once for all over it."""
+    unknown = [one for one in law if not one.known]
+    below = {one.over.monomials: one.over for one in unknown if one.over is not None}
+    terms = sum(one.template.charge(n_rows, n_states) for one in unknown)
+    return terms + sum(one.charge(n_rows, n_states) for one in below.values())
+
+
+def _constants_of(state: int, law: Law) -> Iterator[Constant]:
+    seen: set[Shared] = set()
+    for place, one in enumerate(law):
+        if one.template.has_parameter:
+            yield Constant(state, place, -1, one.parameter, one.template.lower, one.template.upper)
+        if one.over is not None and one.over.monomials not in seen:
+            seen.add(one.over.monomials)
+            limits = zip(one.over.values, one.over.bounds, strict=True)
+            for index, (value, (lower, upper)) in enumerate(limits):
+                yield Constant(state, place, index, value, lower, upper)
 
 
 def _constant_name(place: int, taken: Sequence[str]) -> str:
