@@ -74,7 +74,11 @@ class Denominator:
     def charge(self, n_rows: int, n_states: int) -> float:
         """What it costs once in an equation, in units of the deviance."""
         each = float(np.log(max(n_rows, 2))) + PER_MONOMIAL
-        return 2.0 + 2.0 * float(np.log(n_states * self.competitors)) + each * len(self.monomials)
+        return self.choice(n_states) + each * len(self.monomials)
+
+    def choice(self, n_states: int) -> float:
+        """The part that is paid for having chosen it among the others."""
+        return 2.0 + 2.0 * float(np.log(n_states * self.competitors))
 
 
 def denominators_for(names: Sequence[str], X: Array, competitors: float) -> tuple[Denominator, ...]:

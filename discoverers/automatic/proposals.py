@@ -38,12 +38,6 @@ REFINED = 30
 PER_SIZE = {1: 12, 2: 100, 3: 100, 4: 60, 5: 20}
 """Structures whose constants are refined: the best over all, and so many of each size."""
 
-NEAR = 6.0
-"""Ratios are proposed unless something simpler has a score so much lower."""
-
-RATIOS = 8
-"""Ratios that are proposed for one equation at most."""
-
 ITERATIONS = 12
 LARGEST_BASE = 2
 
@@ -212,18 +206,19 @@ class Proposals:
         kind = np.array([kinds[one.template.expr] for one in self.columns], dtype=np.intp)
         found = search_subsets(normal, charges, kind, self._bases)
         refined = [self._refined(support, weigh, filtered, charges) for support in _leading(found)]
-        refined += self._ratios(weigh, refined)
         return sorted(refined, key=lambda one: one.score)
 
-    def _ratios(self, weigh: Filter, ranked: Sequence[Proposal]) -> list[Proposal]:
-        """Terms over denominators of several monomials, where nothing simpler scores better."""
+    def ratios(self, state: int, drift: float, ranked: Sequence[Proposal]) -> list[Proposal]:
+        """Terms over denominators of several monomials, the best first.
+
+        None where the data are explained as well by what was ranked, at less cost.
+        """
+        weigh = self.form.filter(state, drift)
         weak = Weak(weigh, weigh.target, *self._numerators, self.form.trajectories.n_states)
         held = [(one.score, one.law) for one in ranked]
         if not may_pay(held, weak, [one for one, _ in self._below]):
             return []
-        reach = min(one.score for one in ranked) + NEAR
-        found = best_ratios(weak, self._below)[:RATIOS]
-        return [Proposal(law, score) for score, law in found if score <= reach]
+        return [Proposal(law, score) for score, law in best_ratios(weak, self._below)]
 
     @cached_property
     def _numerators(self) -> tuple[tuple[Template, ...], Array]:

@@ -9,6 +9,7 @@ the constants are refined by variable projection.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -32,7 +33,8 @@ LARGEST_BASE = 2
 
 REFINED = 12
 PER_SIZE = 4
-"""Structures whose constants are refined: the best over all, and so many of each size."""
+PER_DENOMINATOR = 2
+"""Structures whose constants are refined: the best, of each size, and with each denominator."""
 
 ITERATIONS = 12
 LONGEST_STEP = 0.7
@@ -97,11 +99,14 @@ def best_ratios(weak: Weak, denominators: Sequence[tuple[Denominator, Array]]) -
     for denominator, values in denominators:
         found.extend(_on_grid(weak, beside, denominator, values))
     found.sort(key=lambda one: one[0])
-    sizes: dict[int, int] = {}
+    sizes: Counter[int] = Counter()
+    below: Counter[Denominator] = Counter()
     chosen = []
     for place, (_, shape) in enumerate(found):
-        sizes[shape.size] = sizes.get(shape.size, 0) + 1
-        if place < REFINED or sizes[shape.size] <= PER_SIZE:
+        sizes[shape.size] += 1
+        below[shape.denominator] += 1
+        few = sizes[shape.size] <= PER_SIZE or below[shape.denominator] <= PER_DENOMINATOR
+        if place < REFINED or few:
             chosen.append(shape)
     return sorted((_refined(weak, beside, shape) for shape in chosen), key=lambda one: one[0])
 

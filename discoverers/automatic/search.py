@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .judge import BEYOND_POLYNOMIALS, Judge, Verdict, best_of
 from .proposals import Proposal, Proposals
 from .snapping import snapped
-from .systems import System
+from .systems import Shared, System, denominators_of
 
 __all__ = ["Found", "count", "search"]
 
@@ -28,6 +28,15 @@ CLOSE = 150.0
 ALTERNATIVES = 6.0
 BUDGET = 1.5e9
 """Operations of the integrator after which nothing new is tried; about 25 s of one core."""
+
+NEAR = 6.0
+"""Ratios are tried unless something simpler has a score so much lower in the weak form."""
+
+RATIOS = 8
+"""Ratios that are proposed for one equation at most."""
+
+SHARING = 3
+"""Systems that are tried whose equations share a denominator."""
 
 DRIFT = 1e-2
 """Variance, in units of the noise's, that the denoised states' errors add to an integral a step."""
@@ -79,7 +88,9 @@ def search(
     Found or None
         None if no system could be calibrated.
     """
-    ranked = {state: _mixed(proposals.ranked(state, DRIFT)) for state in start.searched}
+    plain = {state: proposals.ranked(state, DRIFT) for state in start.searched}
+    ratios = {state: proposals.ratios(state, DRIFT, plain[state]) for state in plain}
+    ranked = {state: _mixed(_with_ratios(plain[state], ratios[state])) for state in plain}
     best = judge(start)
     if not np.isfinite(best.score):
         # Where to start from is then what each equation's own regression likes best.
@@ -87,8 +98,9 @@ def search(
         for state, options in ranked.items():
             first = first.with_law(state, min(options, key=lambda one: one.score).law)
         best = judge(first)
-    best = best_of([best, *_ratios_at_once(judge, ranked, best)])
-    n_judged = 0
+    shared = [judge(one) for one in _sharing(plain, ratios, best.system)]
+    best = best_of([best, *shared])
+    n_judged = len(shared)
     for sweep in iterations("sweep over the equations", SWEEPS):
         before = best.system.structure
         for turn, (state, options) in enumerate(ranked.items()):
@@ -132,19 +144,40 @@ def _pool(judge: Judge, freer: Sequence[System]) -> tuple[Verdict, ...]:
     )
 
 
-def _ratios_at_once(
-    judge: Judge, ranked: Mapping[int, Sequence[Proposal]], best: Verdict
-) -> Iterator[Verdict]:
-    """What is eaten is gained: where ratios score best, those of several equations together."""
-    system = best.system
-    changed = 0
-    for state, options in ranked.items():
-        first = min(options, key=lambda one: one.score)
-        if any(one.over is not None for one in first.law):
-            system = system.with_law(state, first.law)
-            changed += 1
-    if changed > 1:
-        yield judge(system)
+def _with_ratios(ranked: list[Proposal], ratios: list[Proposal]) -> list[Proposal]:
+    """The best ratios among the others, where nothing simpler scores better."""
+    reach = min((one.score for one in ranked), default=np.inf) + NEAR
+    paying = [one for one in ratios if one.score <= reach][:RATIOS]
+    return sorted([*ranked, *paying], key=lambda one: one.score)
+
+
+def _sharing(
+    plain: Mapping[int, Sequence[Proposal]],
+    ratios: Mapping[int, Sequence[Proposal]],
+    system: System,
+) -> list[System]:
+    """Systems of which several equations have the same denominator: what is eaten is gained."""
+    options: dict[Shared, dict[int, Proposal]] = {}
+    for state, found in ratios.items():
+        for one in found:
+            for monomials in denominators_of(one.law):
+                options.setdefault(monomials, {}).setdefault(state, one)
+    scored = []
+    for place, (monomials, laws) in enumerate(options.items()):
+        over = denominators_of(next(iter(laws.values())).law)[monomials]
+        saved = over.choice(len(system.laws))
+        behind = {
+            state: one.score - min(other.score for other in plain[state])
+            for state, one in laws.items()
+        }
+        better = sorted(state for state, by in behind.items() if by - saved <= NEAR)
+        total = sum(behind[state] for state in better) - saved * (len(better) - 1)
+        if len(better) > 1 and total <= NEAR:
+            changed = system
+            for state in better:
+                changed = changed.with_law(state, laws[state].law)
+            scored.append((total, place, changed))
+    return [changed for _, _, changed in sorted(scored, key=lambda one: one[:2])[:SHARING]]
 
 
 def _mixed(ranked: list[Proposal]) -> list[Proposal]:

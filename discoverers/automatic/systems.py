@@ -15,7 +15,7 @@ from discoverers.shooting import Column, StateSpaceModel
 from .atoms import PARAMETER, Template
 from .denominators import CONSTANTS, Denominator
 
-__all__ = ["Candidate", "Constant", "System", "charge_of"]
+__all__ = ["Candidate", "Constant", "Shared", "System", "charge_of", "denominators_of"]
 
 Array = NDArray[np.float64]
 
@@ -114,8 +114,17 @@ class System:
         return System((*self.laws[:state], law, *self.laws[state + 1 :]))
 
     def charge(self, n_rows: int) -> float:
-        """Charges of all terms that are not known."""
-        return sum(charge_of(law, n_rows, len(self.laws)) for law in self.laws)
+        """Charges of all terms that are not known.
+
+        Which denominator it is, is asked for once, in however many equations it stands.
+        """
+        n_states = len(self.laws)
+        below = [one for law in self.laws for one in denominators_of(law).values()]
+        first = {one.monomials: one for one in below}
+        again = sum(one.choice(n_states) for one in below) - sum(
+            one.choice(n_states) for one in first.values()
+        )
+        return sum(charge_of(law, n_rows, n_states) for law in self.laws) - again
 
     @property
     def is_polynomial(self) -> bool:
@@ -201,10 +210,13 @@ class System:
 
 def charge_of(law: Law, n_rows: int, n_states: int) -> float:
     """Charges of an equation's terms that are not known, a denominator once for all over it."""
-    unknown = [one for one in law if not one.known]
-    below = {one.over.monomials: one.over for one in unknown if one.over is not None}
-    terms = sum(one.template.charge(n_rows, n_states) for one in unknown)
-    return terms + sum(one.charge(n_rows, n_states) for one in below.values())
+    terms = sum(one.template.charge(n_rows, n_states) for one in law if not one.known)
+    return terms + sum(one.charge(n_rows, n_states) for one in denominators_of(law).values())
+
+
+def denominators_of(law: Law) -> dict[Shared, Denominator]:
+    """Denominators in an equation by their monomials."""
+    return {one.over.monomials: one.over for one in law if one.over is not None}
 
 
 def _constants_of(state: int, law: Law) -> Iterator[Constant]:
