@@ -17,10 +17,11 @@ class AutoLibrary(Library):
 
     `SMNNDiscoverer` starts from the polynomials and tries sines, cosines, exponentials, logarithms,
     powers, hyperbolic tangents, rational and Hill terms, with free constants inside (frequencies,
-    rates, half-saturations), and their products with states. Every term is charged by its
-    complexity, and what the data do not allow (a logarithm of negative values, a pole among the
-    measurements) is not tried; laws that are wild just beyond the data are charged for it, and so
-    is leaving the polynomials at all. Constants that are 1, 2 or 1/2 within their errors are
+    rates, half-saturations), their products with states, and terms over denominators of two
+    monomials, such as ``x*y/(1 + b*x + c*y)``. Every term is charged by its complexity, and what
+    the data do not allow (a logarithm of negative values, a pole among the measurements) is not
+    tried; laws that are wild just beyond the data are charged for it, and so is
+    leaving the polynomials at all. Constants that are 1, 2 or 1/2 within their errors are
     written so. Equations of any order are searched, and some may be known as a whole
     (``Known(..., only=True)``). The search ends after a fixed number of integrations, some tens of
     seconds; callbacks see its sweeps and may end it earlier. Other estimators see the polynomials
