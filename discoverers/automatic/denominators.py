@@ -10,12 +10,15 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-__all__ = ["CONSTANTS", "Denominator", "denominators_for"]
+__all__ = ["Denominator", "denominators_for"]
 
 Array = NDArray[np.float64]
 
 CONSTANTS = tuple(sympy.Dummy(f"p{place + 1}") for place in range(2))
 """Stand for the constants where numbers do not matter."""
+
+SHARED_CONSTANTS = tuple(sympy.Dummy(f"p{place + 1}") for place in range(2))
+"""The same where several equations have the same constants."""
 
 STEPS = np.geomspace(0.1, 30.0, 8)
 """First values of a constant times the largest value of its monomial."""
@@ -41,19 +44,27 @@ class Denominator:
         How many functions there are in its place.
     values : tuple of float
         The constants.
+    shared : bool
+        Whether they are the same in all equations that share it, not in one equation alone.
     """
 
     monomials: tuple[sympy.Expr, ...]
     sizes: tuple[float, ...]
     competitors: float
     values: tuple[float, ...] = ()
+    shared: bool = False
 
     def expr(self, constants: Sequence[sympy.Expr | float]) -> sympy.Expr:
         """The denominator with symbols or numbers for its constants."""
         terms = (c * one for c, one in zip(constants, self.monomials, strict=True))
         return sympy.Add(1, *terms)
 
-    def at(self, values: Sequence[float]) -> Denominator:
+    @property
+    def structure(self) -> sympy.Expr:
+        """What stays when numbers are forgotten."""
+        return self.expr(SHARED_CONSTANTS if self.shared else CONSTANTS)
+
+    def at(self, values: Sequence[float] | Array) -> Denominator:
         """With other constants."""
         return replace(self, values=tuple(map(float, values)))
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sympy
 from numpy.typing import NDArray
 
+from .atoms import Template
 from .judge import BEYOND_POLYNOMIALS, Judge, Verdict, best_of
 from .proposals import Proposal, Proposals
 from .snapping import snapped
-from .systems import Shared, System, denominators_of
+from .systems import Law, Shared, System, denominators_of, reduced
 
 __all__ = ["Found", "count", "search"]
 
@@ -36,7 +38,7 @@ RATIOS = 8
 """Ratios that are proposed for one equation at most."""
 
 SHARING = 3
-"""Systems that are tried whose equations share a denominator."""
+"""Denominators that are tried in several equations, with the same constants and without."""
 
 DRIFT = 1e-2
 """Variance, in units of the noise's, that the denoised states' errors add to an integral a step."""
@@ -117,7 +119,7 @@ def search(
             verdicts = list(_judged(judge, fresh[:JUDGED], best, share * BUDGET))
             n_judged += len(verdicts)
             best = best_of([best, *verdicts])
-        best = _pruned(judge, best)
+        best = _pruned(judge, best, proposals.templates)
         sharper = judge.sharpened(best) if np.isfinite(best.score) else judge
         changed = float(np.max(judge.noise_std / sharper.noise_std))
         if changed > 1.1:
@@ -173,11 +175,15 @@ def _sharing(
         better = sorted(state for state, by in behind.items() if by - saved <= NEAR)
         total = sum(behind[state] for state in better) - saved * (len(better) - 1)
         if len(better) > 1 and total <= NEAR:
-            changed = system
-            for state in better:
-                changed = changed.with_law(state, laws[state].law)
-            scored.append((total, place, changed))
-    return [changed for _, _, changed in sorted(scored, key=lambda one: one[:2])[:SHARING]]
+            scored.append((total, place, {state: laws[state].law for state in better}))
+    chosen = [laws for _, _, laws in sorted(scored, key=lambda one: one[:2])[:SHARING]]
+    return [one for laws in chosen for one in _loose_and_tied(system, laws)]
+
+
+def _loose_and_tied(system: System, laws: Mapping[int, Law]) -> list[System]:
+    for state, law in laws.items():
+        system = system.with_law(state, law)
+    return [system, *system.tied()]
 
 
 def _mixed(ranked: list[Proposal]) -> list[Proposal]:
@@ -201,10 +207,11 @@ def _judged(
         yield judge(system, near)
 
 
-def _pruned(judge: Judge, best: Verdict) -> Verdict:
-    """Leave out terms one by one while the score falls."""
+def _pruned(judge: Judge, best: Verdict, templates: Mapping[sympy.Expr, Template]) -> Verdict:
+    """Leave out terms, and monomials of denominators, one by one while the score falls."""
     while np.isfinite(best.score):
-        smaller = best_of([best, *_judged(judge, _without_one(best.system), best)])
+        tried = [*_without_one(best.system), *_simpler_below(best.system, templates)]
+        smaller = best_of([best, *_judged(judge, tried, best)])
         if smaller is best:
             return best
         best = smaller
@@ -216,3 +223,14 @@ def _without_one(system: System) -> Iterator[System]:
         law = system.laws[state]
         for place in range(len(law)):
             yield system.with_law(state, law[:place] + law[place + 1 :])
+
+
+def _simpler_below(system: System, templates: Mapping[sympy.Expr, Template]) -> Iterator[System]:
+    """With one monomial of a denominator only, where that makes terms of the dictionary."""
+    for state in system.searched:
+        law = system.laws[state]
+        for monomials in denominators_of(law):
+            for place in range(len(monomials)):
+                simpler = tuple(reduced(one, place, templates) for one in law)
+                if None not in simpler:
+                    yield system.with_law(state, tuple(one for one in simpler if one is not None))

@@ -1,4 +1,4 @@
-"""Constants that are 1, 2 or 1/2 as far as the data can tell are written so."""
+"""Constants that are 1, 2 or 1/2, or equal, as far as the data can tell are written so."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REACH = 3.0
 def snapped(
     judge: Judge, best: Verdict, templates: Mapping[sympy.Expr, Template]
 ) -> tuple[Verdict, list[System]]:
-    """Fix constants at simple numbers where the score falls.
+    """Fix constants at simple numbers, or at those of another equation, where the score falls.
 
     A constant costs log N: it is worth no more than that if the deviance rises by less.
 
@@ -53,6 +53,7 @@ def snapped(
 
 
 def _simpler(verdict: Verdict, templates: Mapping[sympy.Expr, Template]) -> Iterator[System]:
+    yield from verdict.system.tied()
     errors = verdict.fit.errors[verdict.fit.n_free :].tolist()
     for constant, error in zip(verdict.system.constants, errors, strict=True):
         if constant.index >= 0:

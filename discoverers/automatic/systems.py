@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +13,9 @@ from discoverers.equations import Equations
 from discoverers.shooting import Column, StateSpaceModel
 
 from .atoms import PARAMETER, Template
-from .denominators import CONSTANTS, Denominator
+from .denominators import Denominator
 
-__all__ = ["Candidate", "Constant", "Shared", "System", "charge_of", "denominators_of"]
+__all__ = ["Candidate", "Constant", "Shared", "System", "charge_of", "denominators_of", "reduced"]
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,8 @@ class Candidate:
     """A template, its coefficient and the value of its constant (NaN without one).
 
     The coefficient of a `known` one, such as 1 in ``x' = v``, is no unknown. All that stand `over`
-    a denominator of the same monomials in one equation share it, constants included.
+    a denominator of the same monomials in one equation share it, constants included; those of
+    several equations if it says so.
     """
 
     template: Template
@@ -48,7 +49,7 @@ class Candidate:
         """What stays when numbers are forgotten."""
         if self.over is None:
             return self.template.expr
-        return self.template.expr / self.over.expr(CONSTANTS)
+        return self.template.expr / self.over.structure
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Constant:
 
 Law = tuple[Candidate, ...]
 Shared = tuple[sympy.Expr, ...]
+Key = tuple[Shared, int | None]
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,22 @@ class System:
     def charge(self, n_rows: int) -> float:
         """Charges of all terms that are not known.
 
-        Which denominator it is, is asked for once, in however many equations it stands.
+        Which denominator it is, is asked for once, in however many equations it stands; so are its
+        constants if these are the same.
         """
         n_states = len(self.laws)
-        below = [one for law in self.laws for one in denominators_of(law).values()]
-        first = {one.monomials: one for one in below}
-        again = sum(one.choice(n_states) for one in below) - sum(
-            one.choice(n_states) for one in first.values()
-        )
-        return sum(charge_of(law, n_rows, n_states) for law in self.laws) - again
+        total = sum(charge_of(law, n_rows, n_states) for law in self.laws)
+        seen: set[Shared] = set()
+        keys: set[Key] = set()
+        for state, law in enumerate(self.laws):
+            for monomials, one in denominators_of(law).items():
+                if _key(one, state) in keys:
+                    total -= one.charge(n_rows, n_states)
+                elif monomials in seen:
+                    total -= one.choice(n_states)
+                seen.add(monomials)
+                keys.add(_key(one, state))
+        return total
 
     @property
     def is_polynomial(self) -> bool:
@@ -140,17 +149,18 @@ class System:
             names.append(_constant_name(len(names), (*state_names, *input_names)))
             return sympy.Symbol(names[-1])
 
-        for name, law in zip(state_names, self.laws, strict=True):
-            below: dict[Shared, sympy.Expr] = {}
+        below: dict[Key, sympy.Expr] = {}
+        for state, (name, law) in enumerate(zip(state_names, self.laws, strict=True)):
             for one in law:
                 expr = one.template.expr
                 if one.template.has_parameter:
                     expr = expr.subs(PARAMETER, new_name())
                 if one.over is not None:
-                    if one.over.monomials not in below:
+                    key = _key(one.over, state)
+                    if key not in below:
                         symbols = [new_name() for _ in one.over.monomials]
-                        below[one.over.monomials] = one.over.expr(symbols)
-                    expr = expr / below[one.over.monomials]
+                        below[key] = one.over.expr(symbols)
+                    expr = expr / below[key]
                 value = one.coefficient if one.known else None
                 columns.append(Column(expr, {name: 1.0}, value))
         return StateSpaceModel((*state_names, *names), input_names, columns)
@@ -163,9 +173,20 @@ class System:
     @property
     def constants(self) -> tuple[Constant, ...]:
         """Constants in the order of the model's last states."""
-        return tuple(
-            found for state, law in enumerate(self.laws) for found in _constants_of(state, law)
-        )
+        found: list[Constant] = []
+        seen: set[Key] = set()
+        for state, law in enumerate(self.laws):
+            for place, one in enumerate(law):
+                if one.template.has_parameter:
+                    limits = (one.template.lower, one.template.upper)
+                    found.append(Constant(state, place, -1, one.parameter, *limits))
+                if one.over is None or _key(one.over, state) in seen:
+                    continue
+                seen.add(_key(one.over, state))
+                ranges = zip(one.over.values, one.over.bounds, strict=True)
+                for index, (value, limits) in enumerate(ranges):
+                    found.append(Constant(state, place, index, value, *limits))
+        return tuple(found)
 
     @property
     def parameters(self) -> Array:
@@ -178,20 +199,28 @@ class System:
         found = [(one.lower, one.upper) for one in self.constants]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
 
+    def tied(self) -> list[System]:
+        """For each denominator that several equations have, the system where it is the same one."""
+        return [
+            System(tuple(tuple(_over(one, same) for one in law) for law in self.laws))
+            for same in _common(self.laws)
+        ]
+
     def at(self, coefficients: Array, parameters: Array) -> System:
         """The same structure with other numbers."""
         values, constants = iter(coefficients.tolist()), iter(parameters.tolist())
         laws = []
-        for law in self.laws:
-            below: dict[Shared, Denominator] = {}
+        below: dict[Key, Denominator] = {}
+        for state, law in enumerate(self.laws):
             moved = []
             for one in law:
                 own = next(constants) if one.template.has_parameter else np.nan
                 over = one.over
                 if over is not None:
-                    if over.monomials not in below:
-                        below[over.monomials] = over.at([next(constants) for _ in over.monomials])
-                    over = below[over.monomials]
+                    key = _key(over, state)
+                    if key not in below:
+                        below[key] = over.at([next(constants) for _ in over.monomials])
+                    over = below[key]
                 moved.append(replace(one, coefficient=next(values), parameter=own, over=over))
             laws.append(tuple(moved))
         return System(tuple(laws))
@@ -219,16 +248,49 @@ def denominators_of(law: Law) -> dict[Shared, Denominator]:
     return {one.over.monomials: one.over for one in law if one.over is not None}
 
 
-def _constants_of(state: int, law: Law) -> Iterator[Constant]:
-    seen: set[Shared] = set()
-    for place, one in enumerate(law):
-        if one.template.has_parameter:
-            yield Constant(state, place, -1, one.parameter, one.template.lower, one.template.upper)
-        if one.over is not None and one.over.monomials not in seen:
-            seen.add(one.over.monomials)
-            limits = zip(one.over.values, one.over.bounds, strict=True)
-            for index, (value, (lower, upper)) in enumerate(limits):
-                yield Constant(state, place, index, value, lower, upper)
+def reduced(
+    one: Candidate, place: int, templates: Mapping[sympy.Expr, Template]
+) -> Candidate | None:
+    """A term over one monomial of its denominator: m/(1 + b x) as 1/b times m/(1/b + x).
+
+    None if there is no such term; one without a denominator stays.
+    """
+    if one.over is None:
+        return one
+    kept, value = one.over.monomials[place], one.over.values[place]
+    square = kept.is_Pow
+    template = templates.get(one.template.expr / ((PARAMETER**2 if square else PARAMETER) + kept))
+    if template is None:
+        return None
+    constant = value ** (-0.5 if square else -1.0)
+    return Candidate(template, one.coefficient / value, constant)
+
+
+def _common(laws: Sequence[Law]) -> list[Denominator]:
+    """Denominators of several equations; their constants are in the middle, to begin with."""
+    held: dict[Shared, list[Denominator]] = {}
+    for law in laws:
+        for monomials, over in denominators_of(law).items():
+            if not over.shared:
+                held.setdefault(monomials, []).append(over)
+    return [
+        replace(
+            found[0].at(np.exp(np.log([one.values for one in found]).mean(axis=0))), shared=True
+        )
+        for found in held.values()
+        if len(found) > 1
+    ]
+
+
+def _over(one: Candidate, same: Denominator) -> Candidate:
+    if one.over is None or one.over.monomials != same.monomials:
+        return one
+    return replace(one, over=same)
+
+
+def _key(over: Denominator, state: int) -> Key:
+    """What has the same constants has the same key."""
+    return over.monomials, None if over.shared else state
 
 
 def _constant_name(place: int, taken: Sequence[str]) -> str:

@@ -8,10 +8,10 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares
 
 from discoverers import SMNNDiscoverer
-from discoverers.automatic.atoms import Template
+from discoverers.automatic.atoms import Template, templates_for
 from discoverers.automatic.denominators import Denominator, denominators_for
 from discoverers.automatic.ratios import Weak, best_ratios, may_pay
-from discoverers.automatic.systems import Candidate, System
+from discoverers.automatic.systems import Candidate, System, reduced
 from discoverers.libraries import AutoLibrary
 
 x, y = sympy.symbols("x y")
@@ -59,9 +59,10 @@ def test_beddington_deangelis_predation_is_found_with_its_constants():
         {(0, 0): 1.0, (1, 0): 0.8, (0, 1): 0.25}, rel=0.05
     )
     table = model.constants_
-    assert list(table["equation"]) == ["x", "x", "y", "y"]
+    # What is eaten is gained: both equations have the same constants, told once.
+    assert list(table["equation"]) == ["x", "x"]
     assert all("p*" in term for term in table["term"])
-    assert np.all(np.abs(table["p"] - [0.8, 0.25, 0.8, 0.25]) < 4.0 * table["p_std"])
+    assert np.all(np.abs(table["p"] - [0.8, 0.25]) < 4.0 * table["p_std"])
 
 
 def weak_form(true, noise=1e-3):
@@ -148,8 +149,36 @@ def test_a_system_with_denominators_is_the_model_it_says():
     equations = moved.equations(["x", "y"], [])
     values = [float(law.subs({x: 1.3, y: 0.7})) for law in equations]
     np.testing.assert_allclose(values, true, rtol=1e-12)
+    (tied,) = system.tied()
+    np.testing.assert_allclose(tied.parameters, [0.8, 0.25])
+    assert tied.structure != system.structure
+    assert tied.tied() == []
+    other = tied.at(tied.coefficients, np.array([1.0, 2.0]))
+    found = other.model(["x", "y"], []).rates(
+        np.hstack([at, other.parameters[None]]), np.zeros((1, 0)), other.coefficients
+    )[0, :2]
+    np.testing.assert_allclose(found, [true[0], -0.35 + 1.2 * 0.91 / a], rtol=1e-12)
+    assert tied.charge(200) == pytest.approx(
+        System((prey, ())).charge(200) + System(((), predator)).charge(200) - BELOW.charge(200, 2)
+    )
     # Each equation pays for its constants, the choice of the denominator is paid for once.
     single = System((prey, ())).charge(200) + System(((), predator)).charge(200)
     assert system.charge(200) == pytest.approx(single - BELOW.choice(2))
     one_over = System((prey[:2], ())).charge(200)
     assert System((prey, ())).charge(200) == pytest.approx(one_over + Template(y).charge(200, 2))
+
+
+def test_with_one_monomial_a_denominator_is_one_of_the_dictionary():
+    values = np.random.default_rng(0).uniform(0.2, 4.0, (40, 2))
+    held = {one.expr: one for one in templates_for(["x", "y"], values, 2)}
+    below = Denominator((x, x**2), (4.0, 16.0), 66.0, (0.4, 0.9))
+    term = Candidate(Template(x * y), -1.5, over=below)
+    for place, law in ((0, -1.5 * x * y / (1 + 0.4 * x)), (1, -1.5 * x * y / (1 + 0.9 * x**2))):
+        one = reduced(term, place, held)
+        assert one.over is None
+        assert one.template in held.values()
+        found = float((one.coefficient * one.expr()).subs({x: 1.3, y: 0.7}))
+        assert found == pytest.approx(float(law.subs({x: 1.3, y: 0.7})))
+    assert reduced(Candidate(Template(x**3), 1.0, over=below), 0, {}) is None
+    plain = Candidate(Template(x), 1.0)
+    assert reduced(plain, 0, held) is plain
