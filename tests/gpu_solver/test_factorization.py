@@ -71,7 +71,8 @@ def test_initial_orders_default_to_the_order_of_the_ode(oracle):
     padded = np.reshape([*c, 0.0, 0.0], (1, 1, 1, 5))
     y = factorize(padded, s).solve(np.array([[d]]), np.reshape(u, (1, 1, 2)))
     expected = solve(LinearODEProblem(padded, [[d]], np.reshape(u, (1, 1, 2)), s)).y
-    np.testing.assert_array_equal(y, expected)
+    # "auto" may take generated code if that is on disk.
+    np.testing.assert_allclose(y, expected, rtol=0.0, atol=1e-9)
 
 
 def test_unmeasured_initial_values_are_declared(oracle):
