@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .model import StateSpaceModel
 from .observation import Observation
 from .paths import STEP_TOLERANCE, Path, automatic_substeps
-from .residuals import Problem, Unknowns, reduce_run, sequence_window
+from .residuals import Problem, Reduced, Unknowns, reduce_run, sequence_window
 from .signal import Record
 
 __all__ = ["Calibration", "calibrate", "inverse", "make_problem"]
@@ -184,23 +185,17 @@ def calibrate(
     whole = sequence_window(records)
     used = 0
     for window in _windows(windows, whole):
-        theta, starts, count, _ = _minimise(
-            problem, theta, starts, window, WINDOW_ITERATIONS, WINDOW_DECREASE
-        )
-        used += count
-    theta, starts, count, converged = _minimise(
-        problem, theta, starts, whole, max_iterations, DECREASE
-    )
-    used += count
+        end = _minimise(problem, theta, starts, window, WINDOW_ITERATIONS, WINDOW_DECREASE)
+        theta, starts, used = end.theta, end.x0, used + end.iterations
+    end = _minimise(problem, theta, starts, whole, max_iterations, DECREASE)
+    used += end.iterations
     if substeps is None:
-        needed = _substeps(model, theta, starts, records, step_tolerance)
+        needed = _substeps(model, end.theta, end.x0, records, step_tolerance)
         if any(new > old for new, old in zip(needed, problem.substeps, strict=True)):
             problem = _with_substeps(problem, needed)
-            theta, starts, count, converged = _minimise(
-                problem, theta, starts, whole, max_iterations, DECREASE
-            )
-            used += count
-    return _report(problem, theta, starts, converged, used)
+            end = _minimise(problem, end.theta, end.x0, whole, max_iterations, DECREASE)
+            used += end.iterations
+    return _report(problem, end, used)
 
 
 def make_problem(
@@ -253,8 +248,6 @@ def _substeps(
 
 
 def _with_substeps(problem: Problem, substeps: tuple[int, ...]) -> Problem:
-    from dataclasses import replace
-
     return replace(problem, substeps=substeps)
 
 
@@ -265,38 +258,57 @@ def _windows(first: int | None, whole: int) -> Iterator[int]:
         window *= 2
 
 
+@dataclass(frozen=True, eq=False)
+class _End:
+    """Where a minimisation stopped; `reduced` is None if the model does not get through there."""
+
+    theta: Array
+    x0: Array
+    iterations: int
+    converged: bool
+    reduced: Reduced | None
+
+
 def _minimise(
     problem: Problem, theta: Array, x0: Array, window: int, max_iterations: int, decrease: float
-) -> tuple[Array, Array, int, bool]:
-    """Levenberg-Marquardt over a window: coefficients, starts, iterations, converged."""
+) -> _End:
+    """Levenberg-Marquardt over a window."""
     unknowns = problem.unknowns
     damping = DAMPING
+    here = reduce_run(problem, theta, x0, window)
     for iteration in range(max_iterations):
-        reduced = reduce_run(problem, theta, x0, window)
-        if reduced is None:
-            return theta, x0, iteration, False
-        if unknowns.size == 0:
-            return theta, x0, iteration, True
+        if here is None or unknowns.size == 0:
+            return _End(theta, x0, iteration, here is not None, here)
         vector = unknowns.pack(theta, x0)
-        scale = np.sqrt(np.diagonal(reduced.matrix))
+        scale = np.sqrt(np.diagonal(here.matrix))
         scale = np.where(scale > 0.0, scale, 1.0)
-        matrix = reduced.matrix / np.outer(scale, scale)
-        while True:
-            step = _solve(matrix, reduced.gradient / scale, damping) / scale
+        matrix = here.matrix / np.outer(scale, scale)
+        there: Reduced | None = None
+        for attempt in count():
+            step = _solve(matrix, here.gradient / scale, damping) / scale
             trial = unknowns.unpack(vector + step, theta, x0)
-            cost = problem.cost(*trial, window)
-            if cost <= reduced.cost:
+            # Most first attempts are kept, and are linearised next: sensitivities at once cost
+            # less than another integration.
+            if attempt == 0:
+                there = reduce_run(problem, *trial, window)
+                cost = np.inf if there is None else there.cost
+            else:
+                there, cost = None, problem.cost(*trial, window)
+            if cost <= here.cost:
                 break
             damping *= 8.0
             if damping > LARGEST_DAMPING:
                 # No step in any direction lowers the cost: rounding is all that is left of it.
-                gain = float(step @ reduced.gradient)
-                return theta, x0, iteration + 1, gain <= 1e-6 * max(reduced.cost, 1.0)
+                gain = float(step @ here.gradient)
+                settled = gain <= 1e-6 * max(here.cost, 1.0)
+                return _End(theta, x0, iteration + 1, settled, here)
         theta, x0 = trial
         damping = max(damping / 10.0, SMALLEST_DAMPING)
-        if reduced.cost - cost <= decrease * reduced.cost + 1e-12:
-            return theta, x0, iteration + 1, True
-    return theta, x0, max_iterations, False
+        settled = here.cost - cost <= decrease * here.cost + 1e-12
+        here = reduce_run(problem, theta, x0, window) if there is None else there
+        if settled:
+            return _End(theta, x0, iteration + 1, True, here)
+    return _End(theta, x0, max_iterations, False, here)
 
 
 def _solve(matrix: Array, gradient: Array, damping: float) -> Array:
@@ -307,32 +319,31 @@ def _solve(matrix: Array, gradient: Array, damping: float) -> Array:
         return np.asarray(np.linalg.lstsq(damped, gradient, rcond=None)[0])
 
 
-def _report(
-    problem: Problem, theta: Array, x0: Array, converged: bool, n_iterations: int
-) -> Calibration:
-    whole = sequence_window(problem.records)
-    paths = tuple(problem.paths(theta, x0, whole, derivatives=False))
+def _report(problem: Problem, end: _End, n_iterations: int) -> Calibration:
+    reduced, converged = end.reduced, end.converged
+    size = problem.unknowns.size
+    if reduced is None:
+        whole = sequence_window(problem.records)
+        paths = tuple(problem.paths(end.theta, end.x0, whole, derivatives=False))
+        matrix, covariance, cost, converged = (
+            np.zeros((size, size)), np.full((size, size), np.inf), np.inf, False,
+        )  # fmt: skip
+    else:
+        paths, cost = reduced.paths, reduced.cost
+        matrix, covariance = reduced.matrix, inverse(reduced.matrix)
     channels = len(problem.observation.channels)
     rss, observed = np.zeros(channels), np.zeros(channels, dtype=np.int64)
     for record, path in zip(problem.records, paths, strict=True):
         residual = problem.whitened(record, path) * problem.noise_std
         rss += (residual**2).sum(axis=0)
         observed += (~np.isnan(record.y)).sum(axis=0)
-    reduced = reduce_run(problem, theta, x0, whole)
-    size = problem.unknowns.size
-    if reduced is None:
-        matrix, covariance, cost, converged = (
-            np.zeros((size, size)), np.full((size, size), np.inf), np.inf, False,
-        )  # fmt: skip
-    else:
-        matrix, covariance, cost = reduced.matrix, inverse(reduced.matrix), reduced.cost
     message = ""
     if cost == np.inf:
         message = "The model blows up before the end of the records; use other terms or starts."
     elif not converged:
         message = "The calibration did not converge; more iterations or fewer terms may help."
     return Calibration(
-        theta, x0, cost, rss, observed, paths, matrix, covariance,
+        end.theta, end.x0, cost, rss, observed, paths, matrix, covariance,
         problem.unknowns, converged, n_iterations, message,
     )  # fmt: skip
 

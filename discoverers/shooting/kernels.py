@@ -116,9 +116,10 @@ def evaluate_terms(
 ) -> None:
     """Run a program: `phi` (n_terms,) and its gradient `dphi` (n_terms, n_s) are written.
 
-    `stack` (DEPTH,) and `slopes` (DEPTH, n_s) are work space.
+    `stack` (DEPTH,) and `slopes` (DEPTH, n_s) are work space. Where `slopes` and `dphi` have no
+    columns, only the values are.
     """
-    n = x.shape[0]
+    n = slopes.shape[1]
     top = -1
     for step in range(code.shape[0]):
         opcode = code[step, 0]
@@ -129,7 +130,8 @@ def evaluate_terms(
                 slopes[top, j] = 0.0
             if opcode == STATE:
                 stack[top] = x[argument]
-                slopes[top, argument] = 1.0
+                if n > 0:
+                    slopes[top, argument] = 1.0
             elif opcode == INPUT:
                 stack[top] = u[argument]
             else:
@@ -198,10 +200,9 @@ def evaluate_terms_many(
     code: NDArray[np.int32], numbers: Array, splines: Array, n_terms: int, X: Array, U: Array
 ) -> Array:
     """Terms at many points: X (n, n_s) and U (n, m) to (n, n_terms)."""
-    n_s = X.shape[1]
     stack = np.empty(DEPTH)
-    slopes = np.empty((DEPTH, n_s))
-    dphi = np.empty((n_terms, n_s))
+    slopes = np.empty((DEPTH, 0))
+    dphi = np.empty((n_terms, 0))
     out = np.empty((X.shape[0], n_terms))
     for i in range(X.shape[0]):
         evaluate_terms(code, numbers, splines, X[i], U[i], stack, slopes, out[i], dphi)
@@ -228,13 +229,14 @@ def _slope(
     f: Array,
     dS: Array,
 ) -> None:
-    """Rate `f` of the states and rate `dS` of the sensitivities `S`."""
+    """Rate `f` of the states and, if there are any, rate `dS` of the sensitivities `S`."""
     n = x.shape[0]
     width = S.shape[1]
+    slopes_of = dphi.shape[1]
     evaluate_terms(code, numbers, splines, x, u, stack, slopes, phi, dphi)
     for i in range(n):
         f[i] = 0.0
-        for j in range(n):
+        for j in range(slopes_of):
             J[i, j] = 0.0
     for k in range(theta.shape[0]):
         if theta[k] == 0.0:
@@ -244,7 +246,7 @@ def _slope(
             weight = theta[k] * direction[k, i]
             if weight != 0.0:
                 f[i] += weight * phi[term]
-                for j in range(n):
+                for j in range(slopes_of):
                     J[i, j] += weight * dphi[term, j]
     if width == 0:
         return
@@ -259,6 +261,8 @@ def _slope(
     for p in range(free.shape[0]):
         k = free[p]
         value = phi[term_of[k]]
+        if value == 0.0:
+            continue
         for i in range(n):
             if direction[k, i] != 0.0:
                 dS[i, p] += direction[k, i] * value
@@ -298,9 +302,11 @@ def shoot(
     width = S_start.shape[1]
     substeps = (u_stages.shape[1] - 1) // 2
     stack = np.empty(DEPTH)
-    slopes = np.empty((DEPTH, n))
+    # Without sensitivities nobody asks for the terms' gradients.
+    slopes_of = n if width > 0 else 0
+    slopes = np.empty((DEPTH, slopes_of))
     phi = np.empty(n_terms)
-    dphi = np.empty((n_terms, n))
+    dphi = np.empty((n_terms, slopes_of))
     J = np.empty((n, n))
     x, stage, f = np.empty(n), np.empty(n), np.empty(n)
     S, S_stage, dS = np.empty((n, width)), np.empty((n, width)), np.empty((n, width))

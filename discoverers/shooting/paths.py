@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,11 @@ class Path:
     def complete(self) -> bool:
         """Whether the last sample was reached."""
         return self.n_valid == len(self.X)
+
+    def without_sensitivities(self) -> Path:
+        """The same path, the memory of its sensitivities given back."""
+        none = np.empty((*self.X.shape, 0))
+        return replace(self, dX=none, dF=none)
 
 
 def integrate(

@@ -122,17 +122,22 @@ class Problem:
     def paths(self, theta: Array, x0: Array, window: int, *, derivatives: bool) -> list[Path]:
         """Integrate every run over at most its first `window` samples."""
         return [
-            integrate(
-                self.model,
-                theta,
-                x0[run],
-                record if window >= len(record) else record.head(window),
-                free_theta=self.unknowns.free_theta if derivatives else None,
-                free_x0=self.unknowns.free_states(run) if derivatives else None,
-                substeps=self.substeps[run],
-            )
-            for run, record in enumerate(self.records)
+            self.path(run, theta, x0, window, derivatives=derivatives)
+            for run in range(len(self.records))
         ]
+
+    def path(self, run: int, theta: Array, x0: Array, window: int, *, derivatives: bool) -> Path:
+        """Integrate one run over at most its first `window` samples."""
+        record = self.records[run]
+        return integrate(
+            self.model,
+            theta,
+            x0[run],
+            record if window >= len(record) else record.head(window),
+            free_theta=self.unknowns.free_theta if derivatives else None,
+            free_x0=self.unknowns.free_states(run) if derivatives else None,
+            substeps=self.substeps[run],
+        )
 
     def prior_cost(self, theta: Array) -> float:
         """``(theta - mean)^T precision (theta - mean)`` of the free coefficients."""
@@ -142,9 +147,8 @@ class Problem:
     def cost(self, theta: Array, x0: Array, window: int) -> float:
         """Sum of squared whitened residuals and prior; infinite if a run does not get through."""
         total = self.prior_cost(theta)
-        for record, path in zip(
-            self.records, self.paths(theta, x0, window, derivatives=False), strict=True
-        ):
+        for run, record in enumerate(self.records):
+            path = self.path(run, theta, x0, window, derivatives=False)
             if not path.complete:
                 return np.inf
             residual = self.whitened(record, path)
@@ -172,11 +176,15 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """Normal equations of the Gauss-Newton step: ``matrix @ step = gradient``."""
+    """Normal equations of the Gauss-Newton step: ``matrix @ step = gradient``.
+
+    `paths` are those of the runs, without sensitivities.
+    """
 
     matrix: Array
     gradient: Array
     cost: float
+    paths: tuple[Path, ...]
 
 
 def reduce_run(problem: Problem, theta: Array, x0: Array, window: int) -> Reduced | None:
@@ -189,9 +197,9 @@ def reduce_run(problem: Problem, theta: Array, x0: Array, window: int) -> Reduce
     away = theta[unknowns.free_theta] - problem.prior_mean
     gradient[:n_theta] -= problem.prior_precision @ away
     cost = problem.prior_cost(theta)
-    for run, (record, path) in enumerate(
-        zip(problem.records, problem.paths(theta, x0, window, derivatives=True), strict=True)
-    ):
+    paths = []
+    for run, record in enumerate(problem.records):
+        path = problem.path(run, theta, x0, window, derivatives=True)
         if not path.complete:
             return None
         columns = unknowns.columns(run)
@@ -202,9 +210,10 @@ def reduce_run(problem: Problem, theta: Array, x0: Array, window: int) -> Reduce
             matrix[np.ix_(columns, columns)] += slope.T @ slope
             gradient[columns] += slope.T @ residual
         cost += float(residual @ residual)
+        paths.append(path.without_sensitivities())
     if not (np.isfinite(cost) and np.isfinite(matrix).all()):
         return None
-    return Reduced(matrix, gradient, cost)
+    return Reduced(matrix, gradient, cost, tuple(paths))
 
 
 def sequence_window(records: Sequence[Record]) -> int:

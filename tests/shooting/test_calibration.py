@@ -285,3 +285,25 @@ def test_multiple_and_single_shooting_end_in_the_same_minimum():
     )  # fmt: skip
     np.testing.assert_allclose(other.theta, one.theta, rtol=1e-4)
     assert other.cost == pytest.approx(one.cost, rel=1e-6)
+
+
+def test_an_iteration_costs_one_integration(monkeypatch):
+    """Trials are integrated with sensitivities at once; what was integrated is reported."""
+    calls = []
+
+    def counted(*args, **options):
+        calls.append(args)
+        return integrate(*args, **options)
+
+    monkeypatch.setattr("discoverers.shooting.residuals.integrate", counted)
+    model = oscillator()
+    record, _ = duffing(100, noise=0.01)
+    fit = calibrate(
+        model, 0.95 * TRUTH, [0.0, 0.0], [record], acceleration(model), [0.01], substeps=2
+    )
+    assert fit.converged
+    assert fit.n_iterations > 3
+    # One more where it starts; rejected trials, which a start this close does not need, cost more.
+    assert len(calls) <= fit.n_iterations + 2
+    path = integrate(model, fit.theta, fit.x0[0], record, substeps=2)
+    np.testing.assert_allclose(fit.paths[0].X, path.X, rtol=1e-12, atol=1e-14)

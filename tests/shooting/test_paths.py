@@ -141,3 +141,13 @@ def test_a_held_input_jumps_at_the_samples_and_only_there():
     run = Record.make(t, np.zeros(3), [2.0, -1.0, 5.0], interpolation="hold")
     path = integrate(model, np.ones(1), np.zeros(1), run)
     np.testing.assert_allclose(path.X[:, 0], [0.0, 2.0, 0.0], atol=1e-15)
+
+
+def test_states_are_the_same_with_and_without_sensitivities():
+    run = record()
+    start, every = np.array([0.3, -0.2]), np.ones(2, dtype=bool)
+    plain = integrate(DUFFING, THETA, start, run, substeps=2)
+    wide = integrate(DUFFING, THETA, start, run, free_theta=DUFFING.free, free_x0=every, substeps=2)
+    np.testing.assert_allclose(plain.X, wide.X, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(plain.F, wide.F, rtol=1e-13, atol=1e-15)
+    assert plain.dX.shape == wide.without_sensitivities().dF.shape == (len(run), 2, 0)
