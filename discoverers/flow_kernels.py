@@ -60,6 +60,69 @@ def _read_inputs(stages: Array, first: int, n: int, at: int, n_states: int, x: A
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _ahead(base: Array, motion: Array, h: Array, n: int, stage: int, place: Array) -> None:
+    """Where a stage of the method looks, from `base` along the last stage's motion."""
+    share = 1.0 if stage == 3 else 0.5
+    for r in range(base.shape[0]):
+        if stage == 0:
+            for i in range(n):
+                place[r, i] = base[r, i]
+        else:
+            for i in range(n):
+                place[r, i] = base[r, i] + share * h[i] * motion[r, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _accumulate(motion: Array, n: int, stage: int, total: Array) -> None:
+    """Add a stage's share in the motion of the step."""
+    share = 1.0 / 6.0 if stage == 0 or stage == 3 else 1.0 / 3.0
+    for r in range(motion.shape[0]):
+        if stage == 0:
+            for i in range(n):
+                total[r, i] = share * motion[r, i]
+        else:
+            for i in range(n):
+                total[r, i] += share * motion[r, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _advance(base: Array, total: Array, h: Array, n: int) -> None:
+    for r in range(base.shape[0]):
+        for i in range(n):
+            base[r, i] += h[i] * total[r, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _slopes(table: Array, n: int, places: Places, factors: Array, slopes: Array) -> None:
+    slopes[:] = 0.0
+    for s in range(len(factors)):
+        v, by, at, factor = places[s, 0], places[s, 1], places[s, 2], factors[s]
+        for i in range(n):
+            slopes[v, by, i] += factor * table[at, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _changes(
+    slopes: Array, moved: Array, table: Array, n: int, places: Places, factors: Array, change: Array
+) -> None:
+    """Rates of the derivatives: slopes times derivatives, and what the columns do themselves."""
+    V, C = moved.shape[0], moved.shape[1]
+    for v in range(V):
+        for c in range(C):
+            for i in range(n):
+                change[v, c, i] = slopes[v, 0, i] * moved[0, c, i]
+        for w in range(1, V):
+            for c in range(C):
+                for i in range(n):
+                    change[v, c, i] += slopes[v, w, i] * moved[w, c, i]
+    for s in range(len(factors)):
+        v, by, at, factor = places[s, 0], places[s, 1], places[s, 2], factors[s]
+        for i in range(n):
+            value = table[at, i]
+            change[v, V + by, i] += factor * value if value * 0.0 == 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def follow(
     steps: Array,
     starts: Array,
@@ -104,28 +167,12 @@ def follow(
                 state[v, i] = starts[first + i, v]
         for step in range(count):
             for stage in range(4):
-                ahead = 0.0 if stage == 0 else (1.0 if stage == 3 else 0.5)
-                share = 1.0 / 6.0 if stage == 0 or stage == 3 else 1.0 / 3.0
-                for v in range(V):
-                    if stage == 0:
-                        for i in range(n):
-                            x[v, i] = state[v, i]
-                    else:
-                        for i in range(n):
-                            x[v, i] = state[v, i] + ahead * h[i] * rate[v, i]
+                _ahead(state, rate, h, n, stage, x)
                 _read_inputs(stages, first, n, 2 * step + (stage + 1) // 2, V, x)
                 _monomials(x, n, products, table)
                 _rates(table, n, rate_places, rate_factors, rate)
-                for v in range(V):
-                    if stage == 0:
-                        for i in range(n):
-                            total[v, i] = share * rate[v, i]
-                    else:
-                        for i in range(n):
-                            total[v, i] += share * rate[v, i]
-            for v in range(V):
-                for i in range(n):
-                    state[v, i] += h[i] * total[v, i]
+                _accumulate(rate, n, stage, total)
+            _advance(state, total, h, n)
         for v in range(V):
             for i in range(n):
                 ends[first + i, v] = state[v, i]
@@ -163,8 +210,10 @@ def follow_with_slopes(
     state, total = np.empty((V, width)), np.empty((V, width))
     rate = np.zeros((V, width))
     slopes = np.empty((V, V, width))
-    derivative, sums = np.empty((V, C, width)), np.empty((V, C, width))
-    moved, change = np.empty((V, C, width)), np.zeros((V, C, width))
+    derivative, moved = np.empty((V, C, width)), np.empty((V, C, width))
+    change, sums = np.zeros((V, C, width)), np.empty((V * C, width))
+    derivative_rows = derivative.reshape(V * C, width)
+    moved_rows, change_rows = moved.reshape(V * C, width), change.reshape(V * C, width)
     h = np.empty(width)
     for first in range(0, n_all, width):
         n = min(width, n_all - first)
@@ -179,65 +228,17 @@ def follow_with_slopes(
                     derivative[v, c, i] = value
         for step in range(count):
             for stage in range(4):
-                ahead = 0.0 if stage == 0 else (1.0 if stage == 3 else 0.5)
-                share = 1.0 / 6.0 if stage == 0 or stage == 3 else 1.0 / 3.0
-                for v in range(V):
-                    if stage == 0:
-                        for i in range(n):
-                            x[v, i] = state[v, i]
-                        for c in range(C):
-                            for i in range(n):
-                                moved[v, c, i] = derivative[v, c, i]
-                    else:
-                        for i in range(n):
-                            x[v, i] = state[v, i] + ahead * h[i] * rate[v, i]
-                        for c in range(C):
-                            for i in range(n):
-                                moved[v, c, i] = (
-                                    derivative[v, c, i] + ahead * h[i] * change[v, c, i]
-                                )
+                _ahead(state, rate, h, n, stage, x)
+                _ahead(derivative_rows, change_rows, h, n, stage, moved_rows)
                 _read_inputs(stages, first, n, 2 * step + (stage + 1) // 2, V, x)
                 _monomials(x, n, products, table)
                 _rates(table, n, rate_places, rate_factors, rate)
-                slopes[:] = 0.0
-                for s in range(len(slope_factors)):
-                    v, by, at = slope_places[s, 0], slope_places[s, 1], slope_places[s, 2]
-                    factor = slope_factors[s]
-                    for i in range(n):
-                        slopes[v, by, i] += factor * table[at, i]
-                for v in range(V):
-                    for c in range(C):
-                        for i in range(n):
-                            change[v, c, i] = slopes[v, 0, i] * moved[0, c, i]
-                    for w in range(1, V):
-                        for c in range(C):
-                            for i in range(n):
-                                change[v, c, i] += slopes[v, w, i] * moved[w, c, i]
-                for s in range(len(column_factors)):
-                    v, by, at = column_places[s, 0], column_places[s, 1], column_places[s, 2]
-                    factor = column_factors[s]
-                    for i in range(n):
-                        value = table[at, i]
-                        change[v, V + by, i] += factor * value if value * 0.0 == 0.0 else 0.0
-                for v in range(V):
-                    if stage == 0:
-                        for i in range(n):
-                            total[v, i] = share * rate[v, i]
-                        for c in range(C):
-                            for i in range(n):
-                                sums[v, c, i] = share * change[v, c, i]
-                    else:
-                        for i in range(n):
-                            total[v, i] += share * rate[v, i]
-                        for c in range(C):
-                            for i in range(n):
-                                sums[v, c, i] += share * change[v, c, i]
-            for v in range(V):
-                for i in range(n):
-                    state[v, i] += h[i] * total[v, i]
-                for c in range(C):
-                    for i in range(n):
-                        derivative[v, c, i] += h[i] * sums[v, c, i]
+                _slopes(table, n, slope_places, slope_factors, slopes)
+                _changes(slopes, moved, table, n, column_places, column_factors, change)
+                _accumulate(rate, n, stage, total)
+                _accumulate(change_rows, n, stage, sums)
+            _advance(state, total, h, n)
+            _advance(derivative_rows, sums, h, n)
         for v in range(V):
             for i in range(n):
                 ends[first + i, v] = state[v, i]
