@@ -25,7 +25,7 @@ from .regression import (
     fit_equation,
     screen_candidates,
 )
-from .smoothing import smooth_to_slopes
+from .slope_smoothing import smooth_to_slopes
 from .sparse import GradedCriterion
 from .trajectories import Trajectories
 

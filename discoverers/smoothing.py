@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_solver import BlockTridiagonal
-from gpu_solver.assembly import taylor_matrix
 
-from .integration import INTEGRAL_DECAY, INTEGRAL_ORDER
+from .channel_problem import (
+    LEAST_FREEDOM,
+    freedom_left,
+    row_weights,
+    standardised,
+    taylor_blocks,
+    typical_precision,
+)
 from .stretches import trial_stretches
 
-__all__ = ["ChannelFit", "smooth_channels", "smooth_to_slopes"]
+__all__ = ["ChannelFit", "smooth_channels"]
 
 Array = NDArray[np.float64]
 
@@ -30,14 +36,8 @@ SMOOTHER_ORDER = 3
 SMOOTHNESS_GRID = 10.0 ** np.arange(-8.0, 10.0)
 """Weights tried first, in units of the data's own weight; clean data take the lowest."""
 
-LEAST_FREEDOM = 1e-9
-"""Share of the degrees of freedom that must be left for residuals to mean something."""
-
 LAST_RESORT = 1e300
 """Score of a weight that is better than none."""
-
-GOVERNING_GRID = 10.0 ** np.arange(-2.0, 7.0)
-"""Weights of the equations against the data, tried by `smooth_to_slopes`."""
 
 REFINED_STEPS = 10.0 ** np.array([-0.5, -0.25, 0.25, 0.5])
 
@@ -74,21 +74,6 @@ class ChannelFit:
     def slopes(self) -> tuple[Array, ...]:
         """First derivatives, (n,) per run."""
         return tuple(part[:, 1] for part in self.derivatives)
-
-
-def _taylor_blocks(steps: Array, order: int, decay: float) -> tuple[Array, Array]:
-    """Blocks of A^T W^2 A of the Taylor rows alone, the r-th row weighted by decay**r."""
-    size = order + 1
-    weight = np.diag(decay ** (2.0 * np.arange(size)))
-    ahead, back = taylor_matrix(order), taylor_matrix(order, -1)
-    # Every entry is a power of the step times a constant.
-    exponents = np.arange(size)[:, None] + np.arange(size)
-    powers = (steps[:, None] ** np.arange(2.0 * order + 1.0))[:, exponents]
-    diagonal = np.zeros((len(steps) + 1, size, size))
-    diagonal[:-1] = powers * (ahead.T @ weight @ ahead + weight)
-    diagonal[1:] += powers * (back.T @ weight @ back + weight)
-    powers *= -(weight @ ahead + back.T @ weight)
-    return diagonal, powers
 
 
 @dataclass(frozen=True)
@@ -134,7 +119,7 @@ def _solve(
         (weight[:, None] * (x - y[:, 0, :]) ** 2).sum(axis=0)
         for x, y, weight in zip(data, fits, precision, strict=True)
     )
-    freedom = _freedom(precision, leverages)
+    freedom = freedom_left(precision, leverages)
     if freedom <= LEAST_FREEDOM:
         # Rounding tells nothing of so little. A channel with data at every tenth node comes here
         # at weights that are right for a dense one, and would be taken for free of noise.
@@ -175,20 +160,6 @@ class _Tried:
         return min(weights, key=lambda weight: float(self.scores[weight][position]))
 
 
-def _freedom(precision: Sequence[Array], leverages: Sequence[Array]) -> float:
-    """Weighted degrees of freedom left, as a share of the weights.
-
-    Each datum counts by its weight: else leaving out a single one of little weight would pay for
-    interpolating all the others.
-    """
-    total = sum(float(weight.sum()) for weight in precision)
-    left = sum(
-        float((weight * (1.0 - leverage)).sum())
-        for weight, leverage in zip(precision, leverages, strict=True)
-    )
-    return max(left, LEAST_FREEDOM * total) / total
-
-
 def smooth_channels(
     steps: Sequence[Array],
     X: Sequence[Array],
@@ -221,7 +192,7 @@ def smooth_channels(
     n_states = X[0].shape[1]
     orders = [SMOOTHER_ORDER] * n_states if orders is None else list(orders)
     scales = np.array(
-        [_typical(np.concatenate([p[:, v] for p in precision])) for v in range(n_states)]
+        [typical_precision(np.concatenate([p[:, v] for p in precision])) for v in range(n_states)]
     )
     given: list[float | None] = [None] * n_states
     trial = trial_stretches(precision)
@@ -262,9 +233,9 @@ def _smoothed(
         for run, weight in enumerate(weights):
             own = _order_for(int(np.count_nonzero(weight)), order)
             if (run, own) not in taylor:
-                taylor[run, own] = _taylor_blocks(steps[run], own, 1.0)
+                taylor[run, own] = taylor_blocks(steps[run], own, row_weights(steps[run], own))
             blocks.append(taylor[run, own])
-        data, centre, spread = _standardise([x[:, members] for x in X], weights)
+        data, centre, spread = standardised([x[:, members] for x in X], weights)
         tried = _Tried(blocks, data, weights, order)
         for position, v in enumerate(members):
             chosen = tried.solution(known) if known is not None else None
@@ -296,114 +267,3 @@ def _smoothed(
 def _order_for(n_data: int, order: int) -> int:
     """R of a run with so many data: more than the polynomials that smoothness alone leaves free."""
     return min(order, n_data - 2) if n_data > 2 else max(n_data - 1, 0)
-
-
-def smooth_to_slopes(
-    steps: Sequence[Array],
-    x: Sequence[Array],
-    precision: Sequence[Array],
-    slopes: Sequence[Array],
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Fit one state to its data and, as governing rows, to given slopes ``y' = f``.
-
-    The weight of the governing rows is chosen by generalised cross-validation: right equations get
-    a large one, and the states then have the noise of a fit with few parameters.
-
-    Parameters
-    ----------
-    steps, x, precision, slopes : sequence of ndarray, one per run
-        As in `smooth_channels`, for one state; slopes per unit of the steps' time, shape (n,).
-
-    Returns
-    -------
-    values, derivatives : tuple of ndarray of shape (n,), one per run
-        Empty when steps are too uneven for any weight to be solved in float64.
-    """
-    scale = _typical(np.concatenate(precision))
-    weights = [part / scale for part in precision]
-    data, centre, spread = _standardise([part[:, None] for part in x], weights)
-    pull = [slope / spread[0] for slope in slopes]
-    grid: Sequence[float] = GOVERNING_GRID.tolist()
-    trial = trial_stretches([part[:, None] for part in weights])
-    if trial:
-        own, around, pulled = (
-            [part[run][rows] for run, rows in trial] for part in (data, weights, pull)
-        )
-        inner = [steps[run][rows.start : rows.stop - 1] for run, rows in trial]
-        scores = _scored_slopes(inner, own, around, pulled, grid)
-        grid = sorted(grid, key=lambda governing: scores[governing][0])
-    # What stretches take may be too stiff for the whole in float64: then the next best is tried.
-    chosen = list[Array]()
-    for some in [[one] for one in grid] if trial else [grid]:
-        scores = _scored_slopes(steps, data, weights, pull, some)
-        chosen = scores[min(scores, key=lambda governing: scores[governing][0])][1]
-        if chosen:
-            break
-    values = tuple(centre[0] + spread[0] * y[:, 0] for y in chosen)
-    return values, tuple(spread[0] * y[:, 1] for y in chosen)
-
-
-def _scored_slopes(
-    steps: Sequence[Array],
-    data: Sequence[Array],
-    weights: Sequence[Array],
-    slopes: Sequence[Array],
-    grid: Sequence[float],
-) -> dict[float, tuple[float, list[Array]]]:
-    """Score by weight of the governing rows, and the fits of the lowest one so far.
-
-    Infinity and no fits where a weight is too stiff for float64.
-    """
-    taylor = [_taylor_blocks(step, INTEGRAL_ORDER, INTEGRAL_DECAY) for step in steps]
-    scores: dict[float, tuple[float, list[Array]]] = {}
-    lowest = np.inf
-    for governing in grid:
-        fits, leverages, residual = [], [], 0.0
-        for (diagonal, lower), part, weight, slope in zip(
-            taylor, data, weights, slopes, strict=True
-        ):
-            # Taylor rows stay a hundred times heavier than the equations: they are the quadrature.
-            matrix = 100.0 * governing * diagonal
-            matrix[:, 0, 0] += weight
-            matrix[:, 1, 1] += governing
-            if not weight.any():  # slopes alone leave a constant free
-                matrix[0, 0, 0] += 1.0
-            factor = BlockTridiagonal(matrix, 100.0 * governing * lower).factorize()
-            if factor.failed.any():
-                break
-            right = np.zeros(matrix.shape[:2])
-            right[:, 0] = weight * part[:, 0]
-            right[:, 1] = governing * slope
-            y = factor.solve(right, columns=False)
-            residual += float((weight * (part[:, 0] - y[:, 0]) ** 2).sum())
-            fits.append(y)
-            if len(grid) > 1:  # the variances cost most, and one weight needs no score
-                leverages.append(weight * factor.variances()[:, 0])
-        if len(fits) < len(steps):
-            scores[governing] = np.inf, []
-            continue
-        score = residual / _freedom(weights, leverages) ** 2 if len(grid) > 1 else residual
-        scores[governing] = score, fits if score < lowest else []
-        lowest = min(lowest, score)
-    return scores
-
-
-def _typical(precision: Array) -> float:
-    positive = precision[precision > 0]
-    return float(np.median(positive)) if positive.size else 1.0
-
-
-def _standardise(X: Sequence[Array], weights: Sequence[Array]) -> tuple[list[Array], Array, Array]:
-    """Centre and scale each column by its measured entries; unmeasured ones become 0."""
-    measured = np.concatenate([x[weight > 0] for x, weight in zip(X, weights, strict=True)])
-    centre = measured.mean(axis=0)
-    spread = measured.std(axis=0)
-    spread = np.where(spread > 1e-12 * np.abs(centre), spread, np.maximum(np.abs(centre), 1.0))
-    return (
-        [
-            np.where(weight[:, None] > 0, (x - centre) / spread, 0.0)
-            for x, weight in zip(X, weights, strict=True)
-        ],
-        centre,
-        spread,
-    )

@@ -15,7 +15,8 @@ from discoverers.libraries import PolynomialLibrary
 from discoverers.refinement import refine
 from discoverers.regression import allow_for_truncation
 from discoverers.selection import select_terms
-from discoverers.smoothing import smooth_channels, smooth_to_slopes
+from discoverers.slope_smoothing import smooth_to_slopes
+from discoverers.smoothing import smooth_channels
 from discoverers.stretches import spread_stretches, trial_share, trial_stretches
 from discoverers.trajectories import as_trajectories
 

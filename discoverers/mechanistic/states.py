@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from discoverers.discovery import FittedTrajectory
-from discoverers.smoothing import smooth_to_slopes
+from discoverers.slope_smoothing import smooth_to_slopes
 
 if TYPE_CHECKING:
     from discoverers.mechanistic.route import Route
