@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .noise import NoiseModel, estimate_noise
 from .outliers import find_outliers
 from .smoothing import ChannelFit, smooth_channels
-from .trajectories import Trajectories
+from .trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
     from .chains import Chains
@@ -115,48 +115,17 @@ def denoise(
     runs = trajectories.runs
     time_scale = float(np.median(np.concatenate([np.diff(run.t) for run in runs])))
     steps = tuple(np.diff(run.t) / time_scale for run in runs)
-    data = [np.where(run.measured, run.X, 0.0) for run in runs]
-    weight = [run.measured * run.weight[:, None] for run in runs]
-    for run, x, w in zip(runs, data, weight, strict=True):
-        known = ~np.isnan(run.x0)
-        x[0, known] = run.x0[known]
-        w[0, known] = KNOWN_START_WEIGHT
+    data, weight = _given(runs)
     fits = smooth_channels(steps, data, weight, orders)
-    measured = [run.measured for run in runs]
-    outliers = tuple(np.zeros_like(part) for part in measured)
+    outliers = tuple(np.zeros_like(run.measured) for run in runs)
     if not keep_outliers:
-        outliers = find_outliers(steps, data, weight, fits)
-        for run, mask in zip(runs, outliers, strict=True):
-            mask[0, ~np.isnan(run.x0)] = False
+        outliers = _gross_errors(runs, steps, data, weight, fits)
     if any(mask.any() for mask in outliers):
-        measured = [seen & ~mask for seen, mask in zip(measured, outliers, strict=True)]
         weight = [np.where(mask, 0.0, w) for w, mask in zip(weight, outliers, strict=True)]
         fits = smooth_channels(steps, data, weight, orders)
-    models = []
-    for v, fit in enumerate(fits):
-        sampled = [
-            np.where(np.isnan(run.x0[v]) | (run.t > run.t[0]), run.weight, 0.0) for run in runs
-        ]
-        counted = [w * seen[:, v] for w, seen in zip(sampled, measured, strict=True)]
-        model = estimate_noise(
-            [run.t for run in runs], [x[:, v] for x in data], counted, fit.values, fit.leverage
-        )
-        if noise_std is not None:
-            model = NoiseModel(float(noise_std[v]) ** 2, 0.0, 0.0, model.discrepancy)
-        models.append(model)
-    precision = []
-    for i, (run, w) in enumerate(zip(runs, weight, strict=True)):
-        measurement = np.stack(
-            [model.measurement(fit.values[i]) for model, fit in zip(models, fits, strict=True)],
-            axis=1,
-        )
-        discrepancy = np.array([model.discrepancy for model in models])
-        seen = w > 0
-        # A weight makes a measurement more exact, not the model.
-        part = np.where(seen, 1.0 / (measurement / np.where(seen, w, 1.0) + discrepancy), 0.0)
-        known = ~np.isnan(run.x0)
-        part[0, known] = 1.0 / discrepancy[known]
-        precision.append(part)
+    measured = [run.measured & ~mask for run, mask in zip(runs, outliers, strict=True)]
+    models = _noise_models(runs, data, measured, fits, noise_std)
+    precision = _precisions(runs, weight, models, fits)
     unit = np.ones(trajectories.n_states)
     if any(not _proportional(p, w) for p, w in zip(precision, weight, strict=True)):
         fits = smooth_channels(steps, data, precision, orders)
@@ -184,6 +153,77 @@ def denoise(
         outliers=outliers,
         seconds=time.perf_counter() - began,
     )
+
+
+def _given(runs: Sequence[Trajectory]) -> tuple[list[Array], list[Array]]:
+    """Data, known initial states put in, and their weights in the first pass."""
+    data = [np.where(run.measured, run.X, 0.0) for run in runs]
+    weight = [run.measured * run.weight[:, None] for run in runs]
+    for run, x, w in zip(runs, data, weight, strict=True):
+        known = ~np.isnan(run.x0)
+        x[0, known] = run.x0[known]
+        w[0, known] = KNOWN_START_WEIGHT
+    return data, weight
+
+
+def _gross_errors(
+    runs: Sequence[Trajectory],
+    steps: Sequence[Array],
+    data: Sequence[Array],
+    weight: Sequence[Array],
+    fits: Sequence[ChannelFit],
+) -> tuple[NDArray[np.bool_], ...]:
+    """Measurements that are outliers; what the user knows of a start is none."""
+    outliers = find_outliers(steps, data, weight, fits)
+    for run, mask in zip(runs, outliers, strict=True):
+        mask[0, ~np.isnan(run.x0)] = False
+    return outliers
+
+
+def _noise_models(
+    runs: Sequence[Trajectory],
+    data: Sequence[Array],
+    measured: Sequence[NDArray[np.bool_]],
+    fits: Sequence[ChannelFit],
+    noise_std: Array | None,
+) -> list[NoiseModel]:
+    """The noise of every state, from its measurements only: known starts have none."""
+    models = []
+    for v, fit in enumerate(fits):
+        sampled = [
+            np.where(np.isnan(run.x0[v]) | (run.t > run.t[0]), run.weight, 0.0) for run in runs
+        ]
+        counted = [w * seen[:, v] for w, seen in zip(sampled, measured, strict=True)]
+        model = estimate_noise(
+            [run.t for run in runs], [x[:, v] for x in data], counted, fit.values, fit.leverage
+        )
+        if noise_std is not None:
+            model = NoiseModel(float(noise_std[v]) ** 2, 0.0, 0.0, model.discrepancy)
+        models.append(model)
+    return models
+
+
+def _precisions(
+    runs: Sequence[Trajectory],
+    weight: Sequence[Array],
+    models: Sequence[NoiseModel],
+    fits: Sequence[ChannelFit],
+) -> list[Array]:
+    """Inverse variances (n, V) of the data around a right model, per run."""
+    discrepancy = np.array([model.discrepancy for model in models])
+    precision = []
+    for i, (run, w) in enumerate(zip(runs, weight, strict=True)):
+        measurement = np.stack(
+            [model.measurement(fit.values[i]) for model, fit in zip(models, fits, strict=True)],
+            axis=1,
+        )
+        seen = w > 0
+        # A weight makes a measurement more exact, not the model.
+        part = np.where(seen, 1.0 / (measurement / np.where(seen, w, 1.0) + discrepancy), 0.0)
+        known = ~np.isnan(run.x0)
+        part[0, known] = 1.0 / discrepancy[known]
+        precision.append(part)
+    return precision
 
 
 def _columns(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
