@@ -262,10 +262,9 @@ def _checked(run: RawRun, x0: NDArray[np.float64], label: str, min_samples: int)
     t, X, u, weight = merged_rows(run)
     measured = np.flatnonzero(~np.isnan(X).all(axis=1))
     if len(measured) < min_samples:
+        cause = f"Found {len(measured)} sample(s) at distinct times with a measured value"
         if len(t) == 1 and len(run.t) > 1:
-            cause = f"t is constant ({t[0]:g})"
-        else:
-            cause = f"Found {len(measured)} sample(s) at distinct times with a measured state"
+            cause = f"t is constant ({t[0]:g}). {cause}"
         raise ValueError(
             f"{cause}{label} (t has shape {run.t.shape}, X {run.X.shape}) while a minimum "
             f"of {min_samples} is required. Pass more rows, or leave the run out."

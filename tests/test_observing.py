@@ -58,6 +58,13 @@ def test_a_rate_is_not_found_inside_of_a_longer_name():
     assert one == Channel("y", rates={"v11": 1.0, "v1": -1.0})
 
 
+def test_displacements_are_positions():
+    assert read("displacement").channels == read("position").channels
+    assert read(["velocity 1", "displacement 2"]) == read(["velocity 1", "position 2"])
+    (own,) = read_observe("displacement", ("y",), ("displacement",), (), {}).channels
+    assert own == Channel("y", states={"displacement": 1.0})
+
+
 def test_a_function_gives_all_channels():
     def measure(X, F, U):
         return X[:, [0]] ** 2
@@ -89,6 +96,10 @@ def test_channels_become_matrices_for_longer_lists_of_states():
         (["velocity"], ("a", "b"), r"observe has 1 entries, but 2 column\(s\).*one entry per"),
         (["velocity", "x1"], ("a", "b"), r"says 'velocity' of 1 column\(s\).*'velocity 2'"),
         (["velocity 3", "x1"], ("a", "b"), r"cannot read 'velocity 3'"),
+        ("v1''", ("a",), r"cannot read \"v1''\".*one apostrophe is the rate of a state"),
+        ("v3'", ("a",), r"cannot read \"v3'\".*of \['x1', 'v1', 'x2', 'v2'\]"),
+        ({"a": 1}, ("a",), r"must say in words.*got 1 \(int\)"),
+        (lambda X, F: X, ("a",), r"observe\(states, rates, inputs\).*the arguments \(X, F\)"),
         (
             {"a": "x1"},
             ("a", "b"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,10 +43,11 @@ def read_observe(
         If a column is left without meaning, or a meaning cannot be read; the text names both.
     """
     if callable(observe):
+        _takes_three(observe)
         return Observed(tuple(map(Channel, channel_names)), observe)
     reader = _Reader(tuple(state_names), tuple(input_names), quantities)
     if isinstance(observe, str):
-        texts = _one_for_all(observe, channel_names, quantities)
+        texts = _one_for_all(_synonym(observe, state_names), channel_names, quantities)
     elif isinstance(observe, Mapping):
         if set(observe) != set(channel_names):
             raise ValueError(
@@ -62,10 +64,38 @@ def read_observe(
             )
     else:
         return Observed(reader.matrix(observe, channel_names))
+    odd = [text for text in texts if not isinstance(text, str)]
+    if odd:
+        raise ValueError(
+            f"observe must say in words what a column measures, as 'acceleration' or \"x1\"; got "
+            f"{odd[0]!r} ({type(odd[0]).__name__})."
+        )
+    texts = [_synonym(text, state_names) for text in texts]
     _numbered(texts, quantities)
     return Observed(
         tuple(reader.channel(name, text) for name, text in zip(channel_names, texts, strict=True))
     )
+
+
+def _synonym(text: str, state_names: Sequence[str]) -> str:
+    """A position by its other name."""
+    if "displacement" in state_names:
+        return text
+    return re.sub(r"^displacement\b", "position", text)
+
+
+def _takes_three(function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # Compiled functions may not tell.
+    try:
+        signature.bind(None, None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"observe is called with three arrays, observe(states, rates, inputs), but the "
+            f"function has the arguments {signature} ({error})."
+        ) from error
 
 
 def _one_for_all(word: str, channel_names: Sequence[str], quantities: Quantities) -> list[str]:
@@ -132,14 +162,21 @@ class _Reader:
             plain, count = re.subn(rf"(?<!\w){re.escape(state)}'", alias, plain)
             if count:
                 aliases[alias] = f"{state}'"
+        help_ = (
+            f"Write one of {sorted(self.quantities)}, a state of {list(self.state_names)}, the "
+            f"rate of one (as {self.state_names[-1]}'), or a sum of such."
+        )
+        if "'" in plain:
+            raise ValueError(
+                f"observe: cannot read {text!r}, which column {name!r} is said to measure: one "
+                f"apostrophe is the rate of a state, of {list(self.state_names)}. {help_}"
+            )
         try:
             expr = sympy.expand(parse_expression(plain, aliases))
         except ValueError as error:
             raise ValueError(
                 f"observe: cannot read {text!r}, which column {name!r} is said to measure "
-                f"({error}). Write one of {sorted(self.quantities)}, a state of "
-                f"{list(self.state_names)}, the rate of one (as {self.state_names[-1]}'), or a "
-                f"sum of such."
+                f"({error}). {help_}"
             ) from error
         symbols = sorted(expr.free_symbols, key=str)
         weights = {symbol.name: expr.coeff(symbol) for symbol in symbols}

@@ -200,8 +200,24 @@ class ElementStructure(Structure):
             laws = [term.expr for term in bound.terms if term.expr.free_symbols]
         else:
             texts = LAWS if isinstance(self.laws, str) else self.laws
-            laws = [parse_expression(text, ["d", "w"]) for text in texts]
+            laws = [_law(text) for text in texts]
         return [law for law in dict.fromkeys(laws) if options.allows(law)]
+
+
+def _law(text: str) -> sympy.Expr:
+    try:
+        law = parse_expression(text, ["d", "w"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"laws holds {text!r}, which cannot be read ({error}). Write laws in the elongation d "
+            f"of an element and its rate w, as 'd**3' or 'w*Abs(w)'."
+        ) from error
+    if not law.free_symbols:
+        raise ValueError(
+            f"laws holds {text!r}, a constant force; write laws in the elongation d of an element "
+            f"and its rate w."
+        )
+    return law
 
 
 def _required(options: Options, forces: Sequence[sympy.Expr]) -> tuple[int, ...]:
