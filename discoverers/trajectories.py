@@ -20,6 +20,9 @@ StateNames = Callable[[Sequence[str], Sequence[str]], tuple[str, ...]]
 MIN_SAMPLES = 3
 """Distinct times with a measured state that a run needs: fewer show no curvature."""
 
+LARGEST = 1e100
+"""Values up to here, and down to its inverse: squares and products of larger ones are no floats."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -209,6 +212,7 @@ def as_trajectories(
                 f"X: state(s) {unseen} are NaN in every row, so nothing can be learnt about them. "
                 f"Leave the column(s) out."
             )
+    _check_range(runs, names)
     return Trajectories(
         runs=runs,
         ids=tuple(run.id for run in raw.runs),
@@ -218,6 +222,18 @@ def as_trajectories(
         form=raw.form,
         squeeze=raw.squeeze,
     )
+
+
+def _check_range(runs: Sequence[Trajectory], names: Sequence[str]) -> None:
+    """Raise a ValueError that names the first state in a unit that float64 cannot compute in."""
+    for v, name in enumerate(names):
+        size = max(float(np.abs(run.X[run.measured[:, v], v]).max(initial=0.0)) for run in runs)
+        if size > LARGEST or 0.0 < size < 1.0 / LARGEST:
+            raise ValueError(
+                f"X: the largest absolute value of state {name!r} is {size:.3g}, of which float64 "
+                f"holds no products. Measure it in another unit, between {1.0 / LARGEST:.0e} and "
+                f"{LARGEST:.0e}."
+            )
 
 
 def initial_states(

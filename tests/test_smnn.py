@@ -218,6 +218,16 @@ def test_a_constant_record_has_an_empty_equation():
     assert np.abs(model.predict(t) - 3.0).max() < 0.2
 
 
+def test_a_channel_that_reads_zero_throughout_has_an_empty_equation_beside_the_others():
+    # Its noise had no size, and the search for terms never ended.
+    t = np.linspace(0.0, 6.0, 80)
+    X = np.column_stack([np.exp(-0.5 * t), np.zeros(80)])
+    with pytest.warns(EmptyEquationWarning, match="x1"):
+        model = SMNNDiscoverer("poly2").fit(t, X)
+    assert model.equations_[1] == 0
+    assert float(model.equations_[0].coeff("x0")) == pytest.approx(-0.5, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

@@ -242,6 +242,8 @@ WRONG = {
     "inf X": (T, np.where(X == 1, -np.inf, X), {}, ValueError, "X contains inf in row 0, column 1"),
     "all NaN": (T, X * np.nan, {}, ValueError, r"0 sample\(s\)"),
     "NaN state": (T, X * [1, np.nan], {}, ValueError, r"state\(s\) \['x1'\] are NaN"),
+    "huge": (T, X * [1, 1e150], {}, ValueError, "state 'x1' is .*e.150.* another unit"),
+    "tiny": (T, X * [1e-150, 1], {}, ValueError, "state 'x0' is .*e-1.* another unit"),
     "complex": (T, X * 1j, {}, ValueError, "Complex data not supported: X"),
     "complex t": (T * 1j, X, {}, ValueError, "Complex data not supported: t"),
     "text": (T, X.astype(str), {}, ValueError, "X must hold numbers"),
