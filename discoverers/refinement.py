@@ -9,8 +9,9 @@ wrong terms overstates it and hides evidence.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ __all__ = ["FrontRow", "Refined", "refine"]
 Array = NDArray[np.float64]
 
 MAX_SWEEPS = 3
+SAME = 1e-6
+"""The search does not move for a gain of less."""
+
 SEARCH_NODES = 2000
 """Terms are searched on at most so many samples, in blocks; the last fit uses all of them."""
 
@@ -63,6 +67,18 @@ class FrontRow:
     loss: float
     score: float
     selected: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What the terms were searched with, and every system that was fitted."""
+
+    selection: Selection
+    problem: JointProblem
+    states: tuple[Array, ...]
+    searched: JointProblem
+    sweep: Sweep
+    known_noise: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +112,11 @@ class Refined:
     n_fitted: int
     seconds: float
     entangled: NDArray[np.bool_]
-    _sweep: Sweep
+    _search: _Search
 
     def front(self) -> list[FrontRow]:
         """Best systems by size, at the last sweep: each better than all smaller ones."""
-        sweep = self._sweep
+        sweep = self._search.sweep
         n = sweep.problem.n_rows
         best: dict[int, tuple[float, Support]] = {}
         for support, loss in sweep.losses().items():
@@ -123,13 +139,32 @@ class Refined:
 
     def alternatives(self, within: float) -> list[tuple[Array, float]]:
         """Fitted systems whose scores come within reach of the best: coefficients and scores."""
-        sweep = self._sweep
+        sweep = self._search.sweep
         best = sweep.score(sweep.chosen)
         found = [
             (self.coef if one == sweep.chosen else sweep.fits[one].coef, sweep.score(one))
             for one in sweep.fits
         ]
-        return [(coef, score) for coef, score in found if score <= best + within]
+        # Where another one answers than the best, those before it cannot be integrated.
+        return [(coef, score) for coef, score in found if best - SAME <= score <= best + within]
+
+    def others(self) -> Iterator[tuple[Array, Callable[[], Refined | None]]]:
+        """The other systems that were fitted, in order of their scores.
+
+        Coefficients (V, K'), and what makes the system the answer; None comes of that where its
+        states cannot be eliminated from the fit to all data.
+        """
+        sweep = self._search.sweep
+        for support in sorted(sweep.fits, key=sweep.score):
+            if support != sweep.chosen and np.isfinite(sweep.score(support)):
+                search = replace(self._search, sweep=replace(sweep, chosen=support))
+                yield sweep.fits[support].coef, partial(self._instead, search)
+
+    def _instead(self, search: _Search) -> Refined | None:
+        try:
+            return _finished(search, self.n_fitted, time.perf_counter() - self.seconds)
+        except (FloatingPointError, np.linalg.LinAlgError):
+            return None
 
 
 def refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -> Refined | None:
@@ -185,13 +220,22 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
         best = sweep.fits[sweep.chosen]
         if not moved and change < 1.1 and best.level == level:
             break
+    search = _Search(selection, problem, states, searched, sweep, known_noise=known_noise)
+    return _finished(search, n_fitted, began)
+
+
+def _finished(search: _Search, n_fitted: int, began: float) -> Refined | None:
+    """The chosen system's fit on all data, polished, with its errors."""
+    selection, problem, searched = search.selection, search.problem, search.searched
+    known_noise, columns = search.known_noise, search.sweep.columns
+    best = search.sweep.fits[search.sweep.chosen]
     whole, final = searched, best
     if problem.n_nodes > SEARCH_NODES:
         whole = replace(problem, substeps=searched.substeps)
-        final = whole.fit(best.coef, states, (best.level,))
+        final = whole.fit(best.coef, search.states, (best.level,))
         expected = whole.n_rows * max(best.cost / searched.n_rows, 1.0)
         if not (final.converged and final.cost < NO_WORSE * expected):  # too far to go at once
-            final = whole.fit(best.coef, states, levels_to(best.level))
+            final = whole.fit(best.coef, search.states, levels_to(best.level))
         if not known_noise and np.isfinite(final.cost):
             whole = whole.sharpened(final)
             final = whole.fit(final.coef, final.states, (best.level,))
@@ -204,13 +248,13 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     scale = max(1.0, final.cost / whole.n_rows)
     if len(active) < len(columns):
         scale *= AFTER_SELECTION**2
-    coef_std = np.zeros(coef.size)
+    coef_std = np.zeros(final.coef.size)
     coef_std[active] = np.sqrt(scale * variance)
-    entangled = np.zeros(coef.shape, dtype=bool)
+    entangled = np.zeros(final.coef.shape, dtype=bool)
     entangled.flat[active] = entangled_terms(final.coef.ravel()[active], normal.gram, scale)
     return Refined(
         coef=final.coef,
-        coef_std=selection.rules.errors(coef_std.reshape(coef.shape)),
+        coef_std=selection.rules.errors(coef_std.reshape(final.coef.shape)),
         states=_joined(selection, final.states),
         noise_std=selection.denoised.noise_std if known_noise else whole.noise_std(final),
         chi2=_tight_chi2(replace(problem, substeps=whole.substeps), final),
@@ -219,7 +263,7 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
         n_fitted=n_fitted,
         seconds=time.perf_counter() - began,
         entangled=entangled,
-        _sweep=sweep,
+        _search=search,
     )
 
 

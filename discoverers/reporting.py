@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from .sparse import combine
 from .trajectories import Trajectories
 
 __all__ = [
+    "MISFIT",
     "TIED",
     "alternatives_frame",
     "front_frame",
+    "others_refined",
     "outliers_frame",
     "report_refined",
     "report_selection",
@@ -38,6 +41,7 @@ CLOSE = 6.0
 """Scores within this of the best are reported as alternatives."""
 
 MISFIT = 1.5
+"""Mean squared residual, in units of the noise, above which equations do not explain the data."""
 
 TIED = 2.0
 """Scores within this of the best are as good: the data do not tell which law is right."""
@@ -127,6 +131,19 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
             ),
         },
     )
+
+
+def others_refined(
+    selection: Selection, refined: Refined
+) -> Iterator[tuple[Equations, Callable[[], Discovery | None]]]:
+    """Other systems of the joint fit, the best first, and what makes each the answer."""
+
+    def answer(make: Callable[[], Refined | None]) -> Discovery | None:
+        instead = make()
+        return None if instead is None else report_refined(selection, instead)
+
+    for coef, make in refined.others():
+        yield selection.equations(coef), partial(answer, make)
 
 
 def _entangled(selection: Selection) -> NDArray[np.bool_]:

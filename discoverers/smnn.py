@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from numbers import Integral as Whole
 from numbers import Real
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .automatic import grow, worth_growing
-from .automatic.report import constants_frame, report_growth, with_alternatives
+from .automatic.report import answer_of, constants_frame, others_grown
 from .base import BaseDiscoverer
 from .chains import is_derivative, measured_columns, read_chains
 from .constraints import Constraint, Known, Rules, bind_rules
@@ -22,11 +23,14 @@ from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
 from .exceptions import ConvergenceWarning
 from .inputs import with_interpolation
+from .integrability import Other, first_that_integrates, warn_of_broken_runs
 from .integration import MechanisticIntegral
 from .libraries import AutoLibrary, BoundLibrary, Library, resolve_library
 from .mechanistic import SGDEngine
 from .refinement import refine
 from .reporting import (
+    MISFIT,
+    others_refined,
     outliers_frame,
     report_refined,
     report_selection,
@@ -117,6 +121,11 @@ class SMNNDiscoverer(BaseDiscoverer):
         Terms of `equations_` of which the data tell only a combination: the 99.9 % interval of each
         holds both signs, yet not all of them can be 0. Terms that the user requires may come to
         this, as x, x' and the force of a record at one frequency.
+    integrates_ : bool
+        Whether `equations_` can be integrated over the span of every run (the first 20,000 samples
+        of longer ones) from `x0_`. A law that blows up there gives way to the best one that does
+        not, of all that were judged (`laws_passed_over` in `history_` counts them); False, with an
+        `IntegrationWarning`, if there is none.
     constants_ : DataFrame
         With ``library="auto"`` only: constants inside of terms, such as k of ``x / (k + x)``, with
         their standard errors: `equation`, `term` (in which the constant reads p), `p`, `p_std`.
@@ -147,7 +156,8 @@ class SMNNDiscoverer(BaseDiscoverer):
     Warnings: `EmptyEquationWarning` for an equation without terms, `MisfitWarning` where chi2_ is
     above 1.5 (more on short records), `OutlierWarning` for measurements that were left out,
     `IdentifiabilityWarning` for ties, `ConvergenceWarning` where no joint fit exists and the
-    regression's equations stand.
+    regression's equations stand, `IntegrationWarning` where no law that was found can be
+    integrated over the runs.
 
     References
     ----------
@@ -244,8 +254,12 @@ class SMNNDiscoverer(BaseDiscoverer):
         engine = SGDEngine() if self.engine == "sgd" else self.engine
         if isinstance(engine, SGDEngine):
             found = self._descend(engine, library, trajectories, denoised, bound, rules)
+            others: Iterator[Other] = iter(())
         else:
-            found = self._solve(library, trajectories, denoised, bound, rules)
+            found, others = self._solve(library, trajectories, denoised, bound, rules)
+        found = first_that_integrates(found, others, self.input_interpolation)
+        if isinstance(library, AutoLibrary):
+            found = replace(found, extras={"constants_": constants_frame(), **found.extras})
         found = replace(
             found,
             extras={**found.extras, "outliers_": outliers},
@@ -255,6 +269,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         )
         warn_of_misfit(found, trajectories)
         warn_of_ambiguity(found)
+        warn_of_broken_runs(found, trajectories.ids)
         return found
 
     def _may_be_unmeasured(self, column: str, columns: Sequence[str]) -> bool:
@@ -267,8 +282,8 @@ class SMNNDiscoverer(BaseDiscoverer):
         denoised: Denoised,
         bound: BoundLibrary,
         rules: Rules,
-    ) -> Discovery:
-        """The closed form: regression, joint fit, and growth of the automatic library."""
+    ) -> tuple[Discovery, Iterator[Other]]:
+        """The closed form: regression, joint fit, growth of the library; and what else there is."""
         stages = self._iterations("stage", 2)
         next(stages)
         selection = select_terms(
@@ -302,16 +317,15 @@ class SMNNDiscoverer(BaseDiscoverer):
         found = report_refined(selection, refined) if refined else report_selection(selection)
         if stopped or (refined is None and not selection.explained):
             found = replace(found, converged=False)
-        if isinstance(library, AutoLibrary):
-            found = replace(found, extras={**found.extras, "constants_": constants_frame()})
+        others = others_refined(selection, refined) if refined else iter(())
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
             coef = refined.coef if refined else selection.coef
-            grown = grow(selection, coef, library, self.window, self._iterations)
-            if grown is not None and grown.better:
-                found = report_growth(grown, found, selection)
-            elif grown is not None:
-                found = with_alternatives(grown, found, selection)
-        return found
+            followed = refined.states if refined and (refined.chi2 <= MISFIT).all() else None
+            grown = grow(selection, coef, library, self.window, self._iterations, followed)
+            if grown is not None:
+                others = chain(others_grown(grown, found, selection), others)
+                found = answer_of(grown, found, selection)
+        return found, others
 
     def _descend(
         self,
@@ -339,7 +353,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         ]
         closed = None
         if engine.uses_closed_form(measured):
-            closed = self._solve(library, trajectories, denoised, bound, rules)
+            closed, _ = self._solve(library, trajectories, denoised, bound, rules)
         found = engine.discover(
             trajectories,
             denoised,

@@ -162,15 +162,29 @@ class Fit:
     work: float = 0.0
 
     @property
-    def errors(self) -> Array:
-        """Standard errors of coefficients that are not known, then constants."""
+    def covariance(self) -> Array:
+        """Of coefficients that are not known, then constants, shape (P', P')."""
         scale = np.sqrt(np.diagonal(self.normal))
         scale = np.where(scale > 0.0, scale, 1.0)
         values, vectors = np.linalg.eigh(self.normal / np.outer(scale, scale))
         # Directions without information get a huge variance.
         inverse = (vectors / np.maximum(values, 1e-15)) @ vectors.T / np.outer(scale, scale)
         n = self.n_free + len(self.constants)
-        return np.sqrt(np.maximum(np.diagonal(inverse)[:n], 0.0))
+        return np.asarray(inverse[:n, :n])
+
+    @property
+    def errors(self) -> Array:
+        """Standard errors of coefficients that are not known, then constants."""
+        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0))
+
+    @property
+    def information(self) -> Array:
+        """Of coefficients that are not known, then constants, initial states left free."""
+        n = self.n_free + len(self.constants)
+        cross, starts = self.normal[n:, :n], self.normal[n:, n:]
+        return np.asarray(
+            self.normal[:n, :n] - cross.T @ np.linalg.lstsq(starts, cross, rcond=None)[0]
+        )
 
 
 def calibrate(

@@ -57,12 +57,15 @@ class Growth:
         Whether the records were searched as they are, not in pieces.
     n_tried : int
         Terms of the dictionary, constants on their grids counted apart.
+    comparable : bool
+        Whether the polynomial stage's system could be followed through the records like the others.
     """
 
     found: Found
     start: System
     whole: bool
     n_tried: int
+    comparable: bool = True
 
     @property
     def better(self) -> bool:
@@ -85,6 +88,7 @@ def grow(
     library: AutoLibrary,
     window: int,
     iterations: Callable[[str, int], Iterable[int]] = count,
+    states: Sequence[Array] | None = None,
 ) -> Growth | None:
     """Search the textbook's terms for a better system.
 
@@ -101,6 +105,10 @@ def grow(
     iterations : callable, optional
         Counts the sweeps of the search and may end them early: name and largest number to an
         iterator.
+    states : sequence of ndarray of shape (n, V'), optional
+        States of the runs that agree with the data and with the polynomial stage's system, if
+        there are such: paths start there. Between coarse samples of a chaotic system the denoised
+        states are too far off for any path to keep to the record. The denoised ones by default.
 
     Returns
     -------
@@ -108,6 +116,8 @@ def grow(
         None if no system could be followed through the records.
     """
     trajectories, denoised = selection.trajectories, selection.denoised
+    if states is not None:
+        denoised = replace(denoised, states=tuple(states))
     n_runs = len(trajectories)
     whole = sum(len(run.t) for run in trajectories) <= LONGEST
     if not whole:
@@ -140,10 +150,12 @@ def grow(
     start = _system(selection, coef, templates)
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))
+    comparable = bool(np.isfinite(judge(start).score))
     found = search(judge, proposals, start, iterations)
     if found is None:
         return None
-    return Growth(settled(found), start, whole and len(pieces) == n_runs, len(proposals.columns))
+    uncut = whole and len(pieces) == n_runs
+    return Growth(settled(found), start, uncut, len(proposals.columns), comparable)
 
 
 def _variables(bound: BoundLibrary) -> Variables:

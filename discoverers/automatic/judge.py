@@ -13,7 +13,7 @@ from discoverers.denoising import Denoised
 from discoverers.sparse.criterion import deviance
 from discoverers.trajectories import Trajectories
 
-from .fitting import Fit, Records, calibrate
+from .fitting import MOST_SUBSTEPS, Fit, Records, calibrate
 from .guards import Box
 from .systems import System
 
@@ -151,24 +151,52 @@ class Judge:
     def _judge(self, system: System, near: Verdict | None) -> Verdict:
         n = self.n_rows
         charge = system.charge(n)
-        usable = near is not None and np.isfinite(near.score)
-        fit = calibrate(
-            system,
-            self.records,
-            self.noise_std,
-            self.names,
-            starts=near.fit.x0 if near is not None and usable else None,
-            substeps=near.fit.substeps if near is not None and usable else 1,
-            tolerance=self._step_tolerance,
-            give_up=_cost_of(near.score + HOPELESS - charge, n)
-            if near is not None and usable
-            else np.inf,
-        )
+        if near is not None and np.isfinite(near.score):
+            fit = self._calibrated(
+                system,
+                near.fit.substeps,
+                near.fit.x0,
+                _cost_of(near.score + HOPELESS - charge, n),
+            )
+        else:
+            fit = self._first(system)
         found = system.at(fit.theta, fit.constants)
         score = np.inf
         if np.isfinite(fit.cost) and _within(found):
             score = float(deviance(fit.cost, n)) + charge + self.box.penalty(found, self.names)
         return Verdict(found, fit, score)
+
+    def _first(self, system: System) -> Fit:
+        """Calibrated with nothing to start from: as many steps a sample as it takes to survive.
+
+        Between coarse samples, and where some were dropped, a law that is right may leave its
+        orbit with one step. What has a law nearby starts from its number of steps.
+        """
+        substeps = 1
+        fit = self._calibrated(system, substeps)
+        while not np.isfinite(fit.cost) and substeps < MOST_SUBSTEPS:
+            substeps *= 4
+            tried = self._calibrated(system, substeps)
+            fit = replace(tried, work=tried.work + fit.work)
+        return fit
+
+    def _calibrated(
+        self,
+        system: System,
+        substeps: int,
+        starts: Array | None = None,
+        give_up: float = np.inf,
+    ) -> Fit:
+        return calibrate(
+            system,
+            self.records,
+            self.noise_std,
+            self.names,
+            starts=starts,
+            substeps=substeps,
+            tolerance=self._step_tolerance,
+            give_up=give_up,
+        )
 
 
 def _cost_of(value: float, n_rows: int) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from discoverers.discovery import Discovery, FittedTrajectory
 from discoverers.equations import Equations
 from discoverers.formatting import term_name
+from discoverers.identifiability import entangled_terms
 from discoverers.reporting import TIED, alternatives_frame, front_frame
 from discoverers.selection import Selection
 from discoverers.sparse.criterion import deviance
@@ -22,9 +24,31 @@ from .growth import Growth
 from .judge import Verdict
 from .systems import Constant, System
 
-__all__ = ["constants_frame", "report_growth", "with_alternatives"]
+__all__ = ["answer_of", "constants_frame", "others_grown"]
 
 Array = NDArray[np.float64]
+
+
+def answer_of(growth: Growth, polynomial: Discovery, selection: Selection) -> Discovery:
+    """The grown system, or the polynomial stage's if that is the best, with what came close.
+
+    A polynomial law that could not be followed through the records was never compared with the
+    others: of coarse chaotic records they may all be wrong. It stays unless the grown one leaves
+    less of the data unexplained.
+    """
+    if _stays(growth, polynomial, selection):
+        return polynomial
+    if growth.better:
+        return report_growth(growth, polynomial, selection)
+    return with_alternatives(growth, polynomial, selection)
+
+
+def _stays(growth: Growth, polynomial: Discovery, selection: Selection) -> bool:
+    """Whether the polynomial answers because none of the others does better, compared or not."""
+    if growth.comparable:
+        return False
+    left = growth.found.judge.noise_left(growth.found.best) / selection.denoised.noise_std
+    return not np.mean(selection.worst(left**2)) < np.mean(polynomial.extras["chi2_"])
 
 
 def report_growth(growth: Growth, polynomial: Discovery, selection: Selection) -> Discovery:
@@ -39,6 +63,7 @@ def report_growth(growth: Growth, polynomial: Discovery, selection: Selection) -
     lowest = found.pool[0].score
     others = [one for one in found.pool if one is not best]
     systems = [_equations(one.system, selection) for one in (best, *others)]
+    entangled = _entangled(best, judge.n_rows, selection)
     sizes = np.array([len(law) for law in best.system.laws], dtype=np.float64)
     history = polynomial.history.assign(
         noise_std=selection.by_state(noise_std),
@@ -62,7 +87,8 @@ def report_growth(growth: Growth, polynomial: Discovery, selection: Selection) -
             **polynomial.extras,
             "chi2_": selection.worst(chi2),
             "alternatives_": alternatives_frame(systems, [lowest, *(one.score for one in others)]),
-            "identifiable_": not any(one.score <= lowest + TIED for one in others),
+            "identifiable_": not (entangled or any(one.score <= lowest + TIED for one in others)),
+            "entangled_": entangled,
             "constants_": _constants(best, selection),
         },
     )
@@ -105,6 +131,38 @@ def _table(best: Verdict, selection: Selection) -> tuple[tuple[str, ...], Array,
         coef[state, place] += value
         std[state, place] = np.hypot(std[state, place], error)
     return tuple(names) or ("1",), coef, std
+
+
+def _entangled(best: Verdict, n_rows: int, selection: Selection) -> tuple[tuple[str, str], ...]:
+    """State and term wherever the data tell only a combination of coefficients and constants.
+
+    Of ``v*x/(k + x)`` far below k they tell v/k: v and k may be anything.
+    """
+    system, fit = best.system, best.fit
+    own = [
+        (state, place)
+        for state, law in enumerate(system.laws)
+        for place, one in enumerate(law)
+        if not one.known
+    ]
+    own += [(one.state, one.place) for one in system.constants]
+    numbers = np.concatenate([fit.theta[_searched(system)], fit.constants])
+    unknown = entangled_terms(numbers, fit.information, max(1.0, fit.cost / n_rows))
+    names = np.array(selection.trajectories.state_names, dtype=object)
+    if selection.chains is not None:
+        names[selection.chains.highest] = selection.chains.names
+    symbols = list(map(sympy.Symbol, (*selection.trajectories.state_names,)))
+    symbols += list(map(sympy.Symbol, selection.trajectories.input_names))
+    told = {place: None for place, one in zip(own, unknown, strict=True) if one}
+    return tuple(
+        (str(names[state]), term_name(sympy.N(system.laws[state][place].expr(), 6), symbols))
+        for state, place in told
+    )
+
+
+def _searched(system: System) -> NDArray[np.bool_]:
+    """Which coefficients are not known, in the order of the laws' terms."""
+    return np.array([not one.known for law in system.laws for one in law], dtype=bool)
 
 
 def constants_frame(rows: Sequence[tuple[str, str, float, float]] = ()) -> pd.DataFrame:
@@ -152,6 +210,30 @@ def with_alternatives(growth: Growth, polynomial: Discovery, selection: Selectio
             "identifiable_": polynomial.extras["identifiable_"] and not tied,
         },
     )
+
+
+def others_grown(
+    growth: Growth, polynomial: Discovery, selection: Selection
+) -> Iterator[tuple[Equations, Callable[[], Discovery]]]:
+    """What else was judged, the best first, and what makes it the answer.
+
+    Where another one answers than the best, those before it cannot be integrated and are no
+    alternatives.
+    """
+    found = growth.found
+    answer = growth.start if _stays(growth, polynomial, selection) else found.best.system
+    for one in found.judge.final():
+        if np.isfinite(one.score) and one.system.structure != answer.structure:
+            behind = tuple(
+                other
+                for other in found.pool
+                if other.score > one.score and other.system.structure != one.system.structure
+            )
+            instead = replace(growth, found=replace(found, best=one, pool=(one, *behind)))
+            yield (
+                _equations(one.system, selection),
+                partial(report_growth, instead, polynomial, selection),
+            )
 
 
 def _front(growth: Growth, selection: Selection) -> pd.DataFrame:

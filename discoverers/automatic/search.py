@@ -10,6 +10,7 @@ import sympy
 from numpy.typing import NDArray
 
 from .atoms import Template
+from .equivalence import distinct
 from .judge import BEYOND_POLYNOMIALS, Judge, Verdict, best_of
 from .proposals import Proposal, Proposals
 from .snapping import snapped
@@ -136,14 +137,16 @@ def search(
 
 
 def _pool(judge: Judge, freer: Sequence[System]) -> tuple[Verdict, ...]:
-    """What comes close, functions beside polynomials by what they cost without being functions."""
+    """What comes close, functions beside polynomials by what they cost without being functions.
+
+    A law that can be written in several ways is in it once.
+    """
     left_out = {system.structure for system in freer}
     final = [one for one in judge.final() if one.system.structure not in left_out]
     reach = final[0].score + ALTERNATIVES
     beyond = reach + (BEYOND_POLYNOMIALS if final[0].system.is_polynomial else 0.0)
-    return tuple(
-        one for one in final if one.score <= (reach if one.system.is_polynomial else beyond)
-    )
+    close = (one for one in final if one.score <= (reach if one.system.is_polynomial else beyond))
+    return tuple(distinct(judge, close))
 
 
 def _with_ratios(ranked: list[Proposal], ratios: list[Proposal]) -> list[Proposal]:
