@@ -23,6 +23,7 @@ from .libraries import Library
 from .runs import Interpolation, RawRun, evaluate_input
 from .structures.base import Data, Options, StructuralFit, Structure, resolve_structure
 from .structures.observing import Observed, read_observe
+from .structures.sensors import sensor_notes
 from .structures.terms import read_terms
 from .trajectories import Trajectories, Trajectory, merged_rows
 
@@ -52,13 +53,14 @@ class SKANODERegressor(BaseDiscoverer):
         data support. Pass a `Structure` of `discoverers.structures` for other orders, hidden
         forces and whatever else they offer.
     observe : str, sequence, mapping, array-like or callable, default="acceleration"
-        What the columns of y measure. "acceleration", "velocity" or "position", one column per
-        degree of freedom; or one text per column, in a sequence or by name of the column: such a
-        word ("acceleration 2" is of the second mass; of one mass any number of columns may
-        measure anything), a state ("x"), the rate of a state ("v'"),
-        or a weighted sum of states, rates and inputs ("v' + u0"). Or a matrix with a row per
-        column of y, which weighs states, then (optionally) rates and inputs. Or a function of
-        states (n, V), rates (n, V) and inputs (n, m) that returns (n, C).
+        What the columns of y measure. "acceleration", "velocity" or "position" (or
+        "displacement"), one column per degree of freedom; or one text per column, in a sequence or
+        by name of the column: such a word ("acceleration 2" is of the second mass; of one mass any
+        number of columns may measure anything), a state ("x"), the rate of a state ("v'"), or a
+        weighted sum of states, rates and inputs ("v' + u0"). Or a matrix with a row per column of
+        y, which weighs states, then (optionally) rates and inputs. Or a function of states (n, V),
+        rates (n, V) and inputs (n, m) that returns (n, C). Subtract gravity and offsets of sensors
+        before; what looks like one is told by a `MisfitWarning`.
     library : str or Library, default="auto"
         Candidate terms of the unknown laws; "auto" leaves them to the structure.
     interpolation : {"cubic", "linear", "hold"}, default="cubic"
@@ -226,7 +228,7 @@ class SKANODERegressor(BaseDiscoverer):
         )
         data = self._data(trajectories, observed)
         found = structure.discover(data, self._options((*states, *inputs)))
-        for note in found.notes:
+        for note in (*found.notes, *sensor_notes(found, data)):
             warnings.warn(note.text, note.category, stacklevel=5)
         return _discovery(found, trajectories, self.interpolation)
 
