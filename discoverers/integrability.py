@@ -29,6 +29,11 @@ __all__ = ["Other", "broken_runs", "first_that_integrates", "warn_of_broken_runs
 
 Other: TypeAlias = tuple[Equations, Callable[[], Discovery | None]]
 
+ADVICE = (
+    "Denser or cleaner samples, a richer `library`, or a state that was not measured may be what "
+    "is missing."
+)
+
 LONGEST = 20_000
 """Samples of a run that are followed: what breaks does so early, and time has to be bounded."""
 
@@ -123,6 +128,7 @@ def first_that_integrates(
             continue
         other = answer()
         if other and not broken_runs(other.equations, other.solution, interpolation):
+            other = replace(other, converged=found.converged and other.converged)
             return _marked(other, True, passed_over)
     return _marked(found, False, 0)
 
@@ -136,7 +142,16 @@ def _marked(found: Discovery, integrates: bool, passed_over: int) -> Discovery:
 
 
 def warn_of_broken_runs(found: Discovery, ids: Sequence[object]) -> None:
-    """Warn of an answer that cannot be integrated over the runs that it was found on."""
+    """Warn where the best laws cannot be integrated over the runs that they were found on."""
+    passed_over = int(found.history["laws_passed_over"].iloc[0])
+    if passed_over:
+        warnings.warn(
+            f"{passed_over} law(s) with better scores cannot be integrated over the measured span "
+            "from their own initial state: the best one that can is reported, though it may fit "
+            f"worse. {ADVICE}",
+            IntegrationWarning,
+            stacklevel=6,
+        )
     if found.extras["integrates_"]:
         return
     broken = broken_runs(found.equations, found.solution, found.interpolation)
@@ -145,9 +160,8 @@ def warn_of_broken_runs(found: Discovery, ids: Sequence[object]) -> None:
     )
     warnings.warn(
         "The equations cannot be integrated over the measured span from their own initial state, "
-        f"and neither can any other law that was found. {listed} They describe the rates "
-        "among the data at best: do not simulate them. Denser or cleaner samples, a richer "
-        "`library`, or a state that was not measured may be what is missing.",
+        f"and neither can any other law that was found. {listed} They describe the rates among "
+        f"the data at best: do not simulate them. {ADVICE}",
         IntegrationWarning,
         stacklevel=6,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +18,11 @@ from .discovery import Discovery, FittedTrajectory
 from .equations import Equations
 from .exceptions import IdentifiabilityWarning, MisfitWarning, OutlierWarning
 from .identifiability import entangled_terms
-from .refinement import Refined
+from .refinement import AFTER_SELECTION, Refined
+from .regression import EquationFit
 from .selection import Selection
 from .sparse import combine
+from .sparse.search import Support
 from .trajectories import Trajectories
 
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "alternatives_frame",
     "front_frame",
     "others_refined",
+    "others_selected",
     "outliers_frame",
     "report_refined",
     "report_selection",
@@ -130,6 +135,54 @@ def report_refined(selection: Selection, refined: Refined) -> Discovery:
                 selection, equations, refined.entangled, tied=len(refined.alternatives(TIED)) > 1
             ),
         },
+    )
+
+
+def others_selected(
+    selection: Selection,
+) -> Iterator[tuple[Equations, Callable[[], Discovery]]]:
+    """Other systems of the regression, the best first, and what makes each the answer.
+
+    Paths start from the denoised states, and chi2_ grows as the regression's residuals do.
+    """
+    ranked = [
+        sorted(fit.search.scores, key=fit.search.scores.__getitem__) for fit in selection.fits
+    ]
+
+    def total(places: tuple[int, ...]) -> float:
+        chosen = zip(selection.fits, ranked, places, strict=True)
+        return sum(fit.search.scores[supports[place]] for fit, supports, place in chosen)
+
+    first = (0,) * len(ranked)
+    waiting, seen = [(total(first), first)], {first}
+    while waiting:
+        _, places = heapq.heappop(waiting)
+        supports = [supports[place] for supports, place in zip(ranked, places, strict=True)]
+        if any(one != fit.search.best for one, fit in zip(supports, selection.fits, strict=True)):
+            fits = tuple(map(_with_support, selection.fits, supports))
+            other = replace(selection, fits=fits, states=selection.denoised.states)
+            yield selection.equations(other.coef), partial(report_selection, other)
+        for v, place in enumerate(places):
+            following = (*places[:v], place + 1, *places[v + 1 :])
+            if place + 1 < len(ranked[v]) and following not in seen:
+                seen.add(following)
+                heapq.heappush(waiting, (total(following), following))
+
+
+def _with_support(fit: EquationFit, support: Support) -> EquationFit:
+    search = fit.search
+    grown = search.losses[support] / max(search.losses[search.best], 1e-300)
+    freedom = max(fit.normal.n_rows - len(support), 1)
+    scale = max(1.0, search.losses[support] / freedom) * AFTER_SELECTION**2
+    std = np.zeros(len(fit.coef))
+    if support:
+        std[list(support)] = np.sqrt(scale * np.diagonal(fit.normal.covariance(support)))
+    return replace(
+        fit,
+        search=replace(search, best=support),
+        coef=fit.coef_of(support),
+        coef_std=std,
+        chi2=fit.chi2 * grown,
     )
 
 

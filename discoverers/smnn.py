@@ -31,6 +31,7 @@ from .refinement import refine
 from .reporting import (
     MISFIT,
     others_refined,
+    others_selected,
     outliers_frame,
     report_refined,
     report_selection,
@@ -317,7 +318,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         found = report_refined(selection, refined) if refined else report_selection(selection)
         if stopped or (refined is None and not selection.explained):
             found = replace(found, converged=False)
-        others = others_refined(selection, refined) if refined else iter(())
+        others = others_refined(selection, refined) if refined else others_selected(selection)
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
             coef = refined.coef if refined else selection.coef
             followed = refined.states if refined and (refined.chi2 <= MISFIT).all() else None
