@@ -25,6 +25,7 @@ from .structures.base import Data, Options, StructuralFit, Structure, resolve_st
 from .structures.observing import Observed, read_observe
 from .structures.sensors import sensor_notes
 from .structures.terms import read_terms
+from .structures.timing import timing_notes
 from .trajectories import Trajectories, Trajectory, merged_rows
 
 if TYPE_CHECKING:
@@ -228,7 +229,8 @@ class SKANODERegressor(BaseDiscoverer):
         )
         data = self._data(trajectories, observed)
         found = structure.discover(data, self._options((*states, *inputs)))
-        for note in (*found.notes, *sensor_notes(found, data)):
+        further = (*sensor_notes(found, data), *timing_notes(found, data, self.interpolation))
+        for note in (*found.notes, *further):
             warnings.warn(note.text, note.category, stacklevel=5)
         return _discovery(found, trajectories, self.interpolation)
 
