@@ -33,6 +33,7 @@ from .corners import bend
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, Support, contributions
 from .misfit import is_white
+from .misfit_correlation import count_independent
 from .model import ChainTask
 from .spline_kan import SplineKAN
 from .start import Start
@@ -187,7 +188,7 @@ class Extraction:
 
     def on(self, whole: ChainTask, candidates: Sequence[Candidate]) -> Candidate:
         """The best of some candidates when all of the data have their say."""
-        judge = Judge.of(whole, self.dictionary)
+        judge = Judge.of(whole, self.dictionary, self.judge.each)
         again = Extraction(
             whole, self.dictionary, judge, self.observation, self.noise_std, self.substeps,
             switch_substeps=self.switch_substeps,
@@ -249,9 +250,8 @@ class Extraction:
     def promising(self, quadratic: NormalEquations, count: int) -> list[Support]:
         """Supports of lowest score on the quadratic that were not calibrated yet."""
         K = len(self.dictionary)
-        part = NormalEquations(
-            quadratic.gram[:K, :K], quadratic.moment[:K], quadratic.energy, quadratic.n_rows
-        )
+        rows = round(quadratic.n_rows * self.judge.independent)
+        part = NormalEquations(quadratic.gram[:K, :K], quadratic.moment[:K], quadratic.energy, rows)
         scores = score_subsets(part, self.judge.charges, self.dictionary.required, self.max_terms)
         ordered = sorted(scores, key=scores.__getitem__)
         fresh = [support for support in ordered if support not in self.pool]
@@ -297,14 +297,16 @@ class Extraction:
 
     def leaves_white(self, law: Candidate) -> bool:
         """Whether what a law leaves is not correlated from sample to sample."""
+        return all(is_white(run) for run in self.residuals(law))
+
+    def residuals(self, law: Candidate) -> list[Array]:
+        """What a law leaves of the channels, (n, C) of each run."""
         model = self.dictionary.chain.model([self.dictionary.columns[k] for k in law.support])
         theta = np.concatenate([np.ones(model.n_columns - len(law.coef)), law.coef])
-        return all(
-            is_white(
-                record.y - self.observation.values(X, model.rates(X, record.u, theta), record.u)
-            )
+        return [
+            record.y - self.observation.values(X, model.rates(X, record.u, theta), record.u)
             for X, record in zip(law.states, self.task.records, strict=True)
-        )
+        ]
 
     def lift(self, guess: Start) -> None:
         """Search with every sample a node: for unstable and chaotic laws, on which starts are lost.
@@ -401,4 +403,5 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
     bend(work)
     if work.doubtful(kan):
         work.lift(kan.guess)
+    count_independent(work)
     return work

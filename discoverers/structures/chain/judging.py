@@ -84,6 +84,8 @@ class Judge:
     known_noise : ndarray of shape (C,) or None
     switching : ndarray of bool, shape (K,)
         Columns that jump.
+    each : ndarray of shape (C,)
+        Samples per independent one: 1 where what laws leave is noise.
     """
 
     n_observed: NDArray[np.int64]
@@ -91,18 +93,26 @@ class Judge:
     charges: Array
     known_noise: Array | None
     switching: NDArray[np.bool_]
+    each: Array
 
     @classmethod
-    def of(cls, task: ChainTask, dictionary: Dictionary) -> Judge:
-        """The judge of a task."""
+    def of(cls, task: ChainTask, dictionary: Dictionary, each: Array | None = None) -> Judge:
+        """The judge of a task; each sample independent unless said otherwise."""
         rows = task.n_observed
+        each = np.ones(len(rows)) if each is None else each
         return cls(
             rows,
             task.floor,
-            dictionary.charges(int(rows.sum()), task.options.gamma),
+            dictionary.charges(int((rows / each).sum()), task.options.gamma),
             task.data.noise_std,
             dictionary.switching,
+            each,
         )
+
+    @property
+    def independent(self) -> float:
+        """Share of the samples that are independent."""
+        return float((self.n_observed / self.each).sum() / max(int(self.n_observed.sum()), 1))
 
     def deviance(self, candidate: Candidate) -> float:
         """-2 log likelihood, up to a constant."""
@@ -115,8 +125,8 @@ class Judge:
             # Residuals below the known noise are as good as at it.
             below = rss / known
             profiled = count * (1.0 + np.log(np.maximum(variance / known, 1e-300)))
-            return float(np.sum(np.where(variance <= known, below, profiled)))
-        return float(np.sum(self.n_observed * np.log(variance)))
+            return float(np.sum(np.where(variance <= known, below, profiled) / self.each))
+        return float(np.sum(self.n_observed / self.each * np.log(variance)))
 
     def least(self, support: Support) -> float:
         """Smallest contribution that a term of such a law may have."""
@@ -130,12 +140,15 @@ class Judge:
         return self.deviance(candidate) + charged + candidate.cancellation
 
     def noise(self, rss: Array, n_parameters: float) -> Array:
-        """Noise that residuals show, degrees of freedom allowed for, never below the floor."""
+        """Noise that residuals show, degrees of freedom allowed for, never below the floor.
+
+        Of correlated ones so much more that their loss is the number of independent ones.
+        """
         if self.known_noise is not None:
-            return np.sqrt(self.known_noise**2 + self.floor**2)
+            return np.sqrt((self.known_noise**2 + self.floor**2) * self.each)
         share = n_parameters / max(len(rss), 1)
         left = np.maximum(self.n_observed - share, 0.2 * self.n_observed)
-        return np.sqrt(rss / np.maximum(left, 1.0) + self.floor**2)
+        return np.sqrt((rss / np.maximum(left, 1.0) + self.floor**2) * self.each)
 
 
 def contributions(values: list[Array], coef: Array, laws: Array) -> tuple[float, float]:
