@@ -131,6 +131,9 @@ def estimate_noise(
         ]
     )
     values = np.concatenate([y[one] for y, one in zip(fitted, seen, strict=True)])
+    freedom = np.concatenate(
+        [np.maximum(1.0 - h[one], 1e-9) for h, one in zip(leverage, seen, strict=True)]
+    )
 
     def level(share: float) -> float:
         """Variance at y = 0 if that at y is ``1 + share y**2`` times it."""
@@ -145,28 +148,34 @@ def estimate_noise(
         by_difference = sum(value * count for value, count in finite) / sum(n for _, n in finite)
         return min(by_residual, float(by_difference))
 
-    # A state that is exactly 0 throughout has no size; anything else would divide by nothing.
-    amplitude = max(float(values.std()), 1e-8 * float(np.abs(values).max(initial=0.0))) or 1.0
+    amplitude = max(float(values.std()), 1e-8 * float(np.abs(values).max(initial=0.0)), 1e-150)
     discrepancy = (RELATIVE_FLOOR * amplitude) ** 2
     constant, share = level(0.0), 0.0
     if constant > discrepancy:
-        share = _proportional_share(errors, values)
+        share = _proportional_share(freedom * errors, values, freedom)
         constant = level(share)
     mean = constant * float(np.mean(1.0 + share * values**2))
     return NoiseModel(constant, constant * share, 0.01 * mean, discrepancy)
 
 
-def _proportional_share(errors: Array, values: Array) -> float:
-    """Ratio of proportional to constant in the likeliest model; 0 if a constant does as well."""
-    n, scale = len(errors), float(np.mean(values**2))
+def _proportional_share(residuals: Array, values: Array, freedom: Array) -> float:
+    """Ratio of proportional to constant in the likeliest model; 0 if a constant does as well.
+
+    Each datum counts by the freedom that the smoother leaves it: at peaks between which the samples
+    barely follow the signal, left-out errors are large for all that the noise is not.
+    """
+    n, left = len(residuals), float(freedom.sum())
+    scale = float(np.mean(values**2))
     if scale == 0.0:
         return 0.0
     # Guard against exact zeros (repeated or interpolated points), which have no log-likelihood.
-    squared = np.maximum(errors**2, 1e-6 * np.mean(errors**2))
+    squared = np.maximum(residuals**2, 1e-6 * np.mean(residuals**2))
 
     def cost(share: float) -> float:
         shape = 1.0 + share * values**2
-        return float(np.log(shape).sum() + n * np.log(np.mean(squared / shape)))
+        return float(
+            (freedom * np.log(shape)).sum() + left * np.log((squared / shape).sum() / left)
+        )
 
     grid = 10.0 ** np.arange(-2.0, 4.01, 0.25) / scale
     costs = np.array([cost(share) for share in grid])

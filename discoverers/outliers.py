@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ NEIGHBOURHOOD = 31
 
 LARGEST_RATIO = 6.0
 """Where the residuals are larger than this many times the typical one, errors are the cause."""
+
+SIDE_BY_SIDE = 3
+"""Errors in a row, at most; more are an event."""
 
 ROUNDS = 12
 FEWEST = 20
@@ -123,26 +127,60 @@ def _lonely(
         suspected = [one | other for one, other in zip(suspected, fresh, strict=True)]
         if sum(int(mask.sum()) for mask in suspected) > LARGEST_SHARE * measured:
             return none
-        kept = [
-            np.where(mask[:, None], FAINT * part, part)
-            for mask, part in zip(suspected, weight, strict=True)
-        ]
+        kept = _faint(weight, suspected)
         (fit,) = smooth_channels(steps, x, kept)
     else:
         # It never ends where the signal itself is what stands out.
         return none
-    # What others made look wrong, before they were left out themselves, is good after all.
+    found = _standing(x, weight, kept, suspected, fit, sizes)
+    # Of errors side by side, those in the middle agree with what is left of the others.
+    between = [
+        _between(mask & ~stands, own)
+        for mask, stands, own in zip(suspected, found, good, strict=True)
+    ]
+    if not any(mask.any() for mask in between):
+        return found
+    suspected = [one | other for one, other in zip(suspected, between, strict=True)]
+    kept = _faint(weight, suspected)
+    (fit,) = smooth_channels(steps, x, kept)
+    good = [(part[:, 0] > 0) & ~mask for part, mask in zip(weight, suspected, strict=True)]
+    # The smoother that followed them left less.
+    sizes = _sizes(x, _residuals(x, weight, fit, good))
+    again = _standing(x, weight, kept, suspected, fit, sizes)
+    return [one | other for one, other in zip(found, again, strict=True)]
+
+
+def _faint(weight: Sequence[Array], suspected: Sequence[Mask]) -> list[Array]:
+    """Weights with which suspects are predicted, and have no say."""
+    return [
+        np.where(mask[:, None], FAINT * part, part)
+        for mask, part in zip(suspected, weight, strict=True)
+    ]
+
+
+def _standing(
+    x: Sequence[Array],
+    weight: Sequence[Array],
+    kept: Sequence[Array],
+    suspected: Sequence[Mask],
+    fit: ChannelFit,
+    sizes: Sequence[Array],
+) -> list[Mask]:
+    """Suspects that stand alone, in the fit that was made without them."""
+    good = [(part[:, 0] > 0) & ~mask for part, mask in zip(weight, suspected, strict=True)]
+    residuals = _residuals(x, weight, fit, good)
     left_out = [
         _left_out(*parts) for parts in zip(x, weight, kept, fit.values, fit.leverage, strict=True)
     ]
-    confirmed = [
-        mask & (np.abs(error) > GROSS * size * spread)
-        for mask, (error, spread), size in zip(suspected, left_out, sizes, strict=True)
-    ]
-    return [
-        _alone(mask, np.abs(score) > LONELY, own, part[:, 0])
-        for mask, score, own, part in zip(confirmed, scores, good, x, strict=True)
-    ]
+    found = []
+    for mask, own, residual, (error, spread), size, part in zip(
+        suspected, good, residuals, left_out, sizes, x, strict=True
+    ):
+        off = np.abs(np.nan_to_num(residual)) > LONELY * size
+        height = np.abs(error) / (size * spread)
+        # What others made look wrong, before they were left out themselves, is good after all.
+        found.append(_alone(mask & (height > GROSS), off, own, part[:, 0], height))
+    return found
 
 
 def _left_out(
@@ -269,7 +307,21 @@ def _peaks(score: Array, limit: float) -> Mask:
     return np.asarray((size > limit) & (size >= around))
 
 
-def _alone(suspected: Mask, off: Mask, measured: Mask, x: Array) -> Mask:
+def _between(suspected: Mask, good: Mask) -> Mask:
+    """Good data with suspects on both sides, at most `SIDE_BY_SIDE` in a row."""
+    present = np.flatnonzero(suspected | good)
+    off = suspected[present]
+    inside = np.zeros(len(off), dtype=bool)
+    ends = np.flatnonzero(off)
+    for first, last in pairwise(ends):
+        if last - first <= SIDE_BY_SIDE + 1:
+            inside[first + 1 : last] = True
+    found = np.zeros(len(suspected), dtype=bool)
+    found[present[inside]] = True
+    return found
+
+
+def _alone(suspected: Mask, off: Mask, measured: Mask, x: Array, height: Array) -> Mask:
     """Suspects whose neighbours, the two nearest good measurements on either side, are not off.
 
     One of several suspects that lies between its neighbours may be the flank of a fast event.
@@ -281,9 +333,25 @@ def _alone(suspected: Mask, off: Mask, measured: Mask, x: Array) -> Mask:
         k = int(np.searchsorted(good, i))
         around = good[max(k - 2, 0) : k + 2]
         p = int(np.searchsorted(present, i))
-        adjacent = present[max(p - 1, 0) : p + 2]
         crowded = suspected[present[max(p - 4, 0) : p + 5]].sum() > 1
         flank = crowded and len(around) > 0 and x[around].min() <= x[i] <= x[around].max()
-        if off[around].any() or suspected[adjacent].sum() > 2 or flank:
+        if off[around].any() or flank:
             out[i] = False
+    row = suspected[present]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]])))
+    for first, last in edges.reshape(-1, 2):
+        side_by_side = present[first:last]
+        if not _abrupt(height[side_by_side]):
+            out[side_by_side] = False
     return out
+
+
+def _abrupt(height: Array) -> bool:
+    """Whether suspects side by side are errors rather than an event that the samples follow.
+
+    A smooth pulse falls off no faster than a Gaussian: by its height in the middle and at its edge
+    the samples next to it would stand out too.
+    """
+    if len(height) > SIDE_BY_SIDE:
+        return False
+    return len(height) < 3 or bool(height.min() ** 4 > GROSS * height.max() ** 3)

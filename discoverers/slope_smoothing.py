@@ -77,7 +77,7 @@ def _scored_slopes(
 
     Infinity and no fits where a weight is too stiff for float64.
     """
-    decay = INTEGRAL_DECAY ** (2.0 * np.arange(INTEGRAL_ORDER + 1))
+    decay = np.float64(INTEGRAL_DECAY) ** (2.0 * np.arange(INTEGRAL_ORDER + 1.0))
     taylor = [taylor_blocks(step, INTEGRAL_ORDER, decay) for step in steps]
     scores: dict[float, tuple[float, list[Array]]] = {}
     lowest = np.inf

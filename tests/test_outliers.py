@@ -89,6 +89,25 @@ def test_a_fast_event_of_a_few_samples_is_no_error(width):
         assert not found_in(t, (np.sin(t) + pulse + noise)[:, None]).any()
 
 
+def test_errors_side_by_side_are_found_where_no_smooth_event_could_be():
+    # The middle ones agree with the outer two, which agree with nothing.
+    t = np.linspace(0.0, 10.0, 200)
+    for seed in range(3):
+        x = np.sin(t) + 0.02 * np.random.default_rng(seed).normal(size=200)
+        x[[40, 41, 42]] += [2.0, 2.2, 2.0]
+        x[[90, 91, 92]] -= [3.0, 3.1, 3.2]
+        x[150] += 1.0
+        assert np.flatnonzero(found_in(t, x[:, None])[:, 0]).tolist() == [
+            40,
+            41,
+            42,
+            90,
+            91,
+            92,
+            150,
+        ]
+
+
 def test_noise_that_grows_with_the_state_is_no_error():
     t = np.linspace(0.0, 10.0, 300)
     level = np.exp(1.5 * np.sin(t))
