@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
 
-from .runs import InputFunction, Interpolation, RawRun
+from .gaps import cross_gaps
+from .runs import InputFunction, Interpolation, RawRun, evaluate_input
 from .simulation import Simulation, chain_rates, interpolated_input, simulate
 
 if TYPE_CHECKING:
@@ -67,13 +68,6 @@ class FittedTrajectory:
         """States at times inside the span, by cubic Hermite interpolation, shape (n, V)."""
         return np.asarray(CubicHermiteSpline(self.t, self.X, self.derivative)(times))
 
-    def full_at(self, times: NDArray[np.float64], equations: Equations) -> NDArray[np.float64]:
-        """States, then their derivatives below the order, at times inside the span, (n, N)."""
-        if self.chain is None:
-            return self(times)
-        rates = _rates(equations, self.full, self.u)[:, self.X.shape[1] :]
-        return np.hstack([self(times), CubicHermiteSpline(self.t, self.chain, rates)(times)])
-
     def inputs(
         self, times: NDArray[np.float64], interpolation: Interpolation
     ) -> NDArray[np.float64]:
@@ -125,25 +119,54 @@ def predict_known(
     run: RawRun,
     interpolation: Interpolation = "linear",
 ) -> Prediction:
-    """States of a training run: the fitted solution, integrated on outside of its span."""
+    """States of a training run: the fitted solution, integrated across gaps and beyond its span."""
     start, end = fitted.t[0], fitted.t[-1]
     inside = (run.t >= start) & (run.t <= end)
     X = np.full((len(run.t), fitted.full.shape[1]), np.nan)
-    X[inside] = fitted.full_at(run.t[inside], equations)
-    messages = []
+    within = fitted_states(
+        equations, fitted, run.t[inside], _signal(fitted, run, inside, interpolation)
+    )
+    X[inside] = within.X
+    messages = [within.message]
     for node, rows in ((-1, run.t > end), (0, run.t < start)):
         if rows.any():
             result = simulate(
                 equations,
                 run.t[rows],
                 fitted.full[node],
-                _signal_beyond(fitted, run, rows, interpolation),
+                _signal(fitted, run, rows, interpolation),
                 t0=float(fitted.t[node]),
                 scale=np.abs(fitted.full).max(axis=0),
             )
             X[rows] = result.X
             messages.append(result.message)
     return Prediction(X, " ".join(filter(None, messages)))
+
+
+def fitted_states(
+    equations: Equations,
+    fitted: FittedTrajectory,
+    times: NDArray[np.float64],
+    signal: InputFunction | None,
+) -> Prediction:
+    """States at times inside the fitted span, with their derivatives below the order, (n, N).
+
+    `signal` holds the inputs as a function of time; None where there are none.
+    """
+    slopes = fitted.derivative
+    if fitted.chain is not None:
+        below = _rates(equations, fitted.full, fitted.u)[:, len(equations) :]
+        slopes = np.hstack([slopes, below])
+
+    def rates(at: NDArray[np.float64], states: NDArray[np.float64]) -> NDArray[np.float64]:
+        inputs = np.empty((len(at), 0)) if signal is None else evaluate_input(signal, at)
+        return _rates(equations, states, inputs)
+
+    def integrate(at: NDArray[np.float64], t0: float, state: NDArray[np.float64]) -> Simulation:
+        scale = np.abs(fitted.full).max(axis=0)
+        return simulate(equations, at, state, signal, t0=t0, scale=scale)
+
+    return Prediction(*cross_gaps(fitted.t, fitted.full, slopes, times, rates, integrate))
 
 
 def predict_from(
@@ -279,13 +302,15 @@ def _rates(
     return np.asarray(np.hstack([full, highest])[:, chain_rates(equations.orders)])
 
 
-def _signal_beyond(
+def _signal(
     fitted: FittedTrajectory, run: RawRun, rows: NDArray[np.bool_], interpolation: Interpolation
 ) -> InputFunction | None:
-    """Inputs outside the span: those of the fit continued through those of the rows."""
+    """Inputs at the rows: those of the fit, and those of the rows, if they came with any."""
     if not fitted.u.shape[1]:
         return None
     if run.signal is not None:
         return run.signal
+    if not run.u.shape[1]:
+        return interpolated_input(fitted.t, fitted.u, interpolation)
     times = np.concatenate([fitted.t, run.t[rows]])
     return interpolated_input(times, np.concatenate([fitted.u, run.u[rows]]), interpolation)

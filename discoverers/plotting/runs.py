@@ -44,20 +44,30 @@ def fitted_channels(
     estimator: "BaseDiscoverer", fitted: "FittedTrajectory", times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what would be measured of the fitted states, shape (n, C)."""
-    return _observed(estimator, fitted, times, fitted.full_at(times, estimator.equations_))
+    from discoverers.prediction import fitted_states
+
+    states = fitted_states(estimator.equations_, fitted, times, _inputs(estimator, fitted)).X
+    return _observed(estimator, fitted, times, states)
 
 
 def simulated_channels(
     estimator: "BaseDiscoverer", fitted: "FittedTrajectory", times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what would be measured if the equations ran alone from the first fitted state."""
-    from discoverers.simulation import interpolated_input, simulate
+    from discoverers.simulation import simulate
 
-    u: Any = None
-    if fitted.u.shape[1]:
-        u = interpolated_input(fitted.t, fitted.u, estimator.training_data_.interpolation)
+    u = _inputs(estimator, fitted)
     states = simulate(estimator.equations_, times, fitted.full[0], u=u).X
     return _observed(estimator, fitted, times, states)
+
+
+def _inputs(estimator: "BaseDiscoverer", fitted: "FittedTrajectory") -> Any:
+    """Return the inputs of a fitted run as a function of time, None if there are none."""
+    from discoverers.simulation import interpolated_input
+
+    if not fitted.u.shape[1]:
+        return None
+    return interpolated_input(fitted.t, fitted.u, estimator.training_data_.interpolation)
 
 
 def _observed(
