@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import sympy
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares
 
 from benchmarks.discovery.odebench import skeleton
+from benchmarks.discovery.paths import exact_path
 from discoverers.equations import Equations
 
 __all__ = ["PARAMETRIC", "ParametricSystem", "parametric"]
@@ -65,14 +65,7 @@ class ParametricSystem:
 
     def path(self, start: tuple[float, ...], t: Array) -> Array:
         """States (n, V) at times t from an initial state at time 0, converged to 1e-9."""
-        rate = sympy.lambdify(sympy.symbols(self.state_names), list(self.truth))
-        found = solve_ivp(
-            lambda _, s: np.asarray(rate(*s), dtype=np.float64), (0.0, float(t[-1])), start,
-            method="DOP853", t_eval=t, rtol=1e-11, atol=1e-12,
-        )  # fmt: skip
-        if not found.success:
-            raise RuntimeError(f"{self.name} cannot be integrated from {start}: {found.message}")
-        return np.asarray(found.y.T)
+        return exact_path(self.name, self.state_names, self.truth, start, t)
 
     def constants_error(self, found: Equations, states: Array) -> float | None:
         """Largest relative error of a constant; None if the structure is another one.

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 import sympy
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
+
+from benchmarks.discovery.paths import exact_path
 
 __all__ = ["SYSTEMS", "TextbookSystem", "half"]
 
@@ -60,14 +61,7 @@ class TextbookSystem:
 
     def path(self, start: tuple[float, ...], t: Array) -> Array:
         """States (n, V) at times t from an initial state at time 0, converged to 1e-9."""
-        rate = sympy.lambdify([sympy.Symbol(name) for name in self.state_names], self.truth)
-        found = solve_ivp(
-            lambda _, s: np.asarray(rate(*s), dtype=np.float64), (0.0, float(t[-1])), start,
-            method="DOP853", t_eval=t, rtol=1e-11, atol=1e-12,
-        )  # fmt: skip
-        if not found.success:
-            raise RuntimeError(f"{self.name} cannot be integrated from {start}: {found.message}")
-        return np.asarray(found.y.T)
+        return exact_path(self.name, self.state_names, self.truth, start, t)
 
 
 def _system(
