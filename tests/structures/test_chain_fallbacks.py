@@ -33,6 +33,18 @@ def clearance(x, v, u):
     return -3.0 * x - 0.1 * v + u - np.abs(x - 0.5) + np.abs(x + 0.5)
 
 
+def task_at_rest(given, floor):
+    return ChainTask(
+        CHAIN,
+        given,
+        Options(),
+        given.records,
+        np.zeros((1, 2), dtype=bool),
+        False,
+        np.array([floor]),
+    )
+
+
 # --- corners
 
 
@@ -77,15 +89,7 @@ def test_knots_are_calibrated_with_the_honest_error_of_least_squares():
     _, a = oscillator(clearance, T)
     given = data(T, a, force(T), REST, noise=0.01)
     observed = given.observation(CHAIN.state_names)
-    task = ChainTask(
-        CHAIN,
-        given,
-        Options(),
-        given.records,
-        np.zeros((1, 2), dtype=bool),
-        False,
-        np.full(1, 1e-9),
-    )
+    task = task_at_rest(given, floor=1e-9)
     columns = [Column(term, {"v": 1.0}) for term in ("x", "v", "u")]
     fit, moved = knotted(
         task, columns, [Corner(0, "x", -0.4), Corner(0, "x", 0.6)],
@@ -125,15 +129,7 @@ def test_knots_are_calibrated_with_the_honest_error_of_least_squares():
 def test_terms_that_make_up_for_knots_leave_while_knots_are_free(knots):
     _, a = oscillator(clearance, T, u=lambda s: 3.0 * force(s))
     given = data(T, a, 3.0 * force(T), REST, noise=1e-3)
-    task = ChainTask(
-        CHAIN,
-        given,
-        Options(),
-        given.records,
-        np.zeros((1, 2), dtype=bool),
-        False,
-        np.full(1, 4e-3),
-    )
+    task = task_at_rest(given, floor=4e-3)
     dictionary = make_dictionary(CHAIN, Options())
     names = [str(term) for term in dictionary.terms]
     work = Extraction(
