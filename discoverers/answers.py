@@ -74,8 +74,9 @@ class Answers(Questions):
         """What was measured, at the times `t`: the states, or the channels observed of them.
 
         Inside the span of a training run this is the fitted solution (and `u` is not needed), in
-        gaps of the record integrated from their ends so that both are met; after it, the equations integrated from the last fitted state; before it, backwards from
-        the first. With `x0` it is what `simulate` gives, as it would be measured.
+        gaps of the record integrated from their ends so that both are met; after it, the equations
+        integrated from the last fitted state; before it, backwards from the first. With `x0` it is
+        what `simulate` gives, as it would be measured.
 
         Parameters
         ----------

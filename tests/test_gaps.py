@@ -100,7 +100,8 @@ def test_gaps_of_equations_of_second_order_with_inputs():
         return np.sin(2.0 * np.asarray(t))
 
     t = np.linspace(0.0, 20.0, 201)
-    path = simulate(lambda s, u: np.array([s[1], -s[0] + np.ravel(u)[0]]), t, [1.0, 0.0], force)
+    law = Equations(["v", "f - x"], ["x", "v"], ["f"])
+    path = simulate(law, t, [1.0, 0.0], force)
     kept = np.r_[0:80, 120:201]
     model = SMNNDiscoverer("poly1", order=2).fit(t[kept], path.X[kept, 0], u=force)
     error = model.predict(t[80:120], u=force) - path.X[80:120, 0]
