@@ -80,7 +80,7 @@ def broken_runs(
     from .shooting.simulating import compile_equations
 
     chained = _of_first_order(equations)
-    method = "auto" if compile_equations(chained) is None else "compiled"
+    compiled = compile_equations(chained) is not None
     found = {}
     for place, fitted in enumerate(solution):
         t, u = fitted.t[:LONGEST], fitted.u[:LONGEST]
@@ -92,7 +92,7 @@ def broken_runs(
             fitted.full[0],
             interpolated_input(t, u, interpolation) if u.shape[1] else None,
             t0=float(t[0]),
-            method=method,
+            method="compiled" if compiled else "auto",
             rtol=TOLERANCE,
             scale=np.abs(fitted.full).max(axis=0),
         )
