@@ -29,22 +29,19 @@ from discoverers.shooting import (
 )
 from discoverers.sparse import NormalEquations
 
-from .corners import bend
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, Support, contributions
 from .misfit import is_white
-from .misfit_correlation import count_independent
 from .model import ChainTask
 from .spline_kan import SplineKAN
 from .start import Start
 from .subsets import score_subsets
-from .switches import leave_out_switches, sharpen
+from .switches import leave_out_switches
 
-__all__ = ["Extraction", "extract"]
+__all__ = ["Extraction"]
 
 Array = NDArray[np.float64]
 
-FIRST_BATCH = 12
 NEXT_BATCH = 8
 ROUNDS = 8
 FIRST_WINDOW = 40
@@ -284,13 +281,13 @@ class Extraction:
             parts.append(NormalEquations.from_rows(mine / spread, target[:, top] / spread))
         return reduce(operator.add, parts)
 
-    def doubtful(self, kan: SplineKAN) -> bool:
-        """Whether even the best candidate leaves more than the smoother took for noise.
+    def doubtful(self, kan: SplineKAN, times: float = DOUBTFUL) -> bool:
+        """Whether even the best candidate leaves so many times what the smoother took for noise.
 
         Not if it is white: a smoother of coarse samples follows some of the noise.
         """
         ranked = self.ranked
-        most = DOUBTFUL * np.maximum(kan.guess.noise_std, self.task.floor)
+        most = times * np.maximum(kan.guess.noise_std, self.task.floor)
         if not ranked or np.all(ranked[0].rss <= most**2 * self.judge.n_observed):
             return not ranked
         return not self.leaves_white(ranked[0])
@@ -361,47 +358,3 @@ class Extraction:
         """Calibrate the most promising supports of a quadratic."""
         for support in self.promising(quadratic, count):
             self.try_support(support, quadratic.solve(list(support)), x0)
-
-
-def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extraction:
-    """Choose terms, from the trained network on.
-
-    Returns
-    -------
-    Extraction
-        Its `ranked` candidates, the best first; empty if no law could follow the runs.
-    """
-    judge = Judge.of(task, dictionary)
-    noise = np.maximum(kan.guess.noise_std, task.floor)
-    if kan.converged:
-        noise = judge.noise(kan.noise_std**2 * judge.n_observed, 0.0)
-    work = Extraction(
-        task, dictionary, judge, task.data.observation(task.chain.state_names), noise, kan.substeps
-    )
-    work.learnt_on = task.records
-
-    if kan.converged:
-        networks = [kan]
-        if task.shiftable:
-            # Laws read most simply when coordinates count from where the system can rest.
-            networks.insert(0, kan.shifted(kan.equilibrium()))
-        theta = np.concatenate([np.zeros(len(dictionary)), kan.coef])
-        for network in networks:
-            x0 = network.calibration.x0
-            start = work.quadratic(network.columns, theta, x0)
-            if start is not None:
-                work.improve(start, x0, FIRST_BATCH)
-            if work.ranked and not work.doubtful(kan):
-                break
-        work.search()
-    if work.doubtful(kan):
-        guess = kan.guess
-        work.noise_std = np.maximum(guess.noise_std, task.floor)
-        work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
-        work.search()
-    sharpen(work)
-    bend(work)
-    if work.doubtful(kan):
-        work.lift(kan.guess)
-    count_independent(work)
-    return work

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from discoverers.shooting import LinearObservation, Record
 from discoverers.structures.base import Data, Options, StructuralFit, Structure
 
+from .choosing import complete, extract
 from .dictionary import WIDE_LAYER, make_dictionary
-from .extraction import Extraction, extract
+from .extraction import Extraction
 from .finishing import Finished, finish
 from .judging import Candidate
 from .model import Chain, ChainTask, chain_names
@@ -25,10 +26,16 @@ from .spline_kan import SplineKAN, fit_spline_kan
 from .start import Start, guess_states
 from .switches import clear_of_switches
 
+if TYPE_CHECKING:
+    from discoverers.structures.hidden.discovery import HiddenSearch
+
 __all__ = ["ChainStructure"]
 
 UNEXPLAINED = 1.2
 """Residuals this many times the smoother's noise make a hidden force worth a search."""
+
+UNPROMISING = 1.5
+"""The same of first laws: the hidden force is then looked for before these are polished."""
 
 STUCK = 1.5
 """Residuals of a network this many times the law's show that its training got stuck."""
@@ -155,18 +162,23 @@ class ChainStructure(Structure):
                 f"hidden={self.hidden!r} needs order=2 and n_dof=1, got order={self.order} and "
                 f"n_dof={self.n_dof}; set hidden=0."
             )
-        plain = self._plain(data, options)
-        if self.hidden == 0 or (self.hidden == "auto" and _explained(plain)):
+        begun = self._begin(data, options)
+        early = self._early(begun)
+        if early is not None and early.fit is not None:
+            return early.fit
+        plain = self._complete(begun)
+        if self.hidden == 0 or (_explained(plain) and (self.hidden == "auto" or early)):
             return plain
         from discoverers.structures.hidden.discovery import search_hidden
+        from discoverers.structures.hidden.static import KnownLaw
 
-        found = search_hidden(data, options, plain)
+        found = early or search_hidden(data, options, KnownLaw.of(plain))
         if found.fit is not None:
             return found.fit
         return replace(plain, notes=(*plain.notes, *found.notes))
 
-    def _plain(self, data: Data, options: Options) -> StructuralFit:
-        """Find the laws without hidden states."""
+    def _begin(self, data: Data, options: Options) -> _Begun:
+        """Train the network, and choose first laws without hidden states."""
         chain = Chain(self.order, self.n_dof, data.input_names)
         whole = _task(chain, data, options, data.records)
         task = _task(chain, data, options, _heads(data.records))
@@ -180,6 +192,33 @@ class ChainStructure(Structure):
         kan = fit_spline_kan(task, start)
         learnt = time.perf_counter()
         work = extract(task, dictionary, kan)
+        return _Begun(whole, task, start, kan, work, (began, learnt, time.perf_counter()))
+
+    def _early(self, begun: _Begun) -> HiddenSearch | None:
+        """Look for a hidden force where the first laws leave clearly more than noise.
+
+        To polish laws that miss that much takes several times as long, and is for nothing if a
+        force with memory then explains the data.
+        """
+        work, whole = begun.work, begun.whole
+        if self.hidden == 0 or not work.doubtful(begun.kan, UNPROMISING):
+            return None
+        from discoverers.structures.hidden.discovery import search_hidden
+        from discoverers.structures.hidden.static import KnownLaw
+
+        known = None
+        if work.ranked:
+            best = work.ranked[0]
+            terms = [work.dictionary.terms[k] for k in best.support]
+            known = KnownLaw(dict(zip(terms, best.coef.tolist(), strict=True)), best.x0)
+        return search_hidden(whole.data, whole.options, known)
+
+    def _complete(self, begun: _Begun) -> StructuralFit:
+        """Find the laws without hidden states."""
+        work, whole, start, kan = begun.work, begun.whole, begun.start, begun.kan
+        began, learnt, first = begun.moments
+        resumed = time.perf_counter()
+        complete(work, kan)
         chosen = _decide(work, whole, start)
         extracted = time.perf_counter()
         finished = finish(
@@ -187,9 +226,25 @@ class ChainStructure(Structure):
         )
         work.task, work.dictionary = whole, finished.dictionary
         work.adopt(finished.support, finished.model, finished.calibration)
-        kan = _at_least_as_good(kan, task, finished)
-        seconds = (learnt - began, extracted - learnt, time.perf_counter() - extracted)
+        kan = _at_least_as_good(kan, begun.task, finished)
+        seconds = (
+            learnt - began,
+            first - learnt + extracted - resumed,
+            time.perf_counter() - extracted,
+        )
         return report(whole, Stages(start, kan, work, finished, seconds))
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """The trained network and laws from a first search; when that began, changed, and ended."""
+
+    whole: ChainTask
+    task: ChainTask
+    start: Start
+    kan: SplineKAN
+    work: Extraction
+    moments: tuple[float, float, float]
 
 
 def _at_least_as_good(kan: SplineKAN, task: ChainTask, finished: Finished) -> SplineKAN:

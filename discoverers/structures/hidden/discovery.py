@@ -25,7 +25,7 @@ from .rates import linear_gauge
 from .report import HiddenStages, report_hidden
 from .search import Candidate, Search
 from .start import Scales, first_candidates
-from .static import further_terms, spline_law
+from .static import KnownLaw, further_terms, spline_law
 from .task import HiddenTask
 
 __all__ = ["HiddenSearch", "search_hidden"]
@@ -65,9 +65,7 @@ class HiddenSearch:
     notes: tuple[Note, ...] = ()
 
 
-def search_hidden(
-    data: Data, options: Options, static: StructuralFit | None = None
-) -> HiddenSearch:
+def search_hidden(data: Data, options: Options, static: KnownLaw | None = None) -> HiddenSearch:
     """Look for a hidden force in the law of one mass.
 
     Parameters
@@ -75,8 +73,8 @@ def search_hidden(
     data : Data
         Of a chain of order 2 with one degree of freedom.
     options : Options
-    static : StructuralFit, optional
-        The law found without hidden force: one more to beat.
+    static : KnownLaw, optional
+        A law without hidden force that was found elsewhere: one more to beat.
 
     Returns
     -------
@@ -116,7 +114,7 @@ def search_hidden(
     linear = _linear_law(task, plain)
     if linear is None:
         return HiddenSearch(None)
-    known = _from_fit(task, plain, static)
+    known = _known(task, plain, static)
     first = min([linear, *known], key=lambda one: one.score)
     best = plain.descend(first, STATIC_ROUNDS if known else LONG_ROUNDS)
     best = _sharpened(task, plain, best)
@@ -166,17 +164,16 @@ def _linear_law(task: HiddenTask, search: Search) -> Candidate | None:
     return found if np.isfinite(found.score) else None
 
 
-def _from_fit(task: HiddenTask, search: Search, static: StructuralFit | None) -> list[Candidate]:
+def _known(task: HiddenTask, search: Search, static: KnownLaw | None) -> list[Candidate]:
     """The law found elsewhere, calibrated here."""
     if static is None:
         return []
     terms, _, values, _ = task.law
     free = [term for term, value in zip(terms, values, strict=True) if value is None]
-    found = static.equations.terms()[task.names[1]]
-    support = [k for k, term in enumerate(free) if term in found]
+    support = [k for k, term in enumerate(free) if term in static.terms]
     theta = np.zeros(len(free))
-    theta[support] = [float(found[free[k]]) for k in support]
-    made = [search.calibrated(support, theta, static.x0[:, :2])]
+    theta[support] = [static.terms[free[k]] for k in support]
+    made = [search.calibrated(support, theta, static.x0)]
     return [one for one in made if np.isfinite(one.score)]
 
 

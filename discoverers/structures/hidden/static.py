@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,13 @@ import sympy
 from numpy.typing import NDArray
 
 from discoverers.shooting import Column, Spline, StateSpaceModel, calibrate, spline_values
+from discoverers.structures.base import StructuralFit
 
 from .rates import is_even
 from .search import FIRST_SUBSTEPS, Candidate, Search, Setting
 from .start import Scales
 
-__all__ = ["SplineLaw", "further_terms", "spline_law"]
+__all__ = ["KnownLaw", "SplineLaw", "further_terms", "spline_law"]
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,28 @@ RIDGE = 1e-5
 
 SWITCHES = (0.03, 0.1, 0.3)
 """Widths of smoothed switches tanh(q / w), in standard deviations of q."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLaw:
+    """A law without hidden force that was found elsewhere: one more to beat.
+
+    Attributes
+    ----------
+    terms : mapping of sympy.Expr to float
+        Of the acceleration, with their coefficients.
+    x0 : ndarray of shape (runs, 2)
+        Initial position and velocity of each run.
+    """
+
+    terms: Mapping[sympy.Expr, float]
+    x0: Array
+
+    @classmethod
+    def of(cls, fit: StructuralFit) -> KnownLaw:
+        """The law of a chain with one mass."""
+        terms = list(fit.equations.terms().values())[1]
+        return cls({term: float(value) for term, value in terms.items()}, fit.x0[:, :2])
 
 
 @dataclass(frozen=True, eq=False)
