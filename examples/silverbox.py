@@ -37,7 +37,7 @@ from discoverers.structures.held_out import equations_model, estimate_start
 TRAINING_ROWS = 1000
 ARROW_ROWS = 40_495  # the arrow's force ends there
 START_ROWS = 50
-SUBSTEPS = 8  # with 2 the integration of the training rows is off by 0.15 mV, with 8 by less than 0.01
+SUBSTEPS = 8  # with 2 the training rows' integration is off by 0.15 mV, with 8 by < 0.01
 
 
 def milliseconds(rows: pd.DataFrame) -> pd.Series:
