@@ -108,3 +108,26 @@ def test_functions_pay_once_for_being_no_polynomials_when_all_are_judged():
     assert [len(one.system.laws[0]) for one in final] == [1, 2, 3]
     extra = [one.score - raw[one.system.structure] for one in final]
     assert extra == pytest.approx([0.0, BEYOND_POLYNOMIALS, BEYOND_POLYNOMIALS])
+
+
+def test_a_right_law_survives_coarse_samples():
+    # One RK4 step of 0.2 multiplies a deviation from y by 1 - 6 + 18 - 36 + 54 = 31.
+    t = np.linspace(0.0, 8.0, 41)
+    y = np.exp(-0.3 * t)
+    X = np.column_stack([30.0 / 29.7 * y, y]) + 1e-3 * np.random.default_rng(0).normal(size=(41, 2))
+    trajectories = replace(as_trajectories(t, X), state_names=("x", "y"))
+    judge = Judge.build(trajectories, denoise(trajectories, np.full(2, 1e-3)))
+    y_symbol = sympy.Symbol("y")
+    right = System(
+        (
+            (Candidate(Template(x), -30.0), Candidate(Template(y_symbol), 30.0)),
+            (Candidate(Template(y_symbol), -0.3),),
+        )
+    )
+    verdict = judge(right)
+    assert verdict.fit.substeps > 1
+    assert verdict.fit.cost < 1.5 * judge.n_rows
+    rates = verdict.system.coefficients
+    # On the orbit x = c y the data tell but this of the first equation.
+    assert rates[0] * 30.0 / 29.7 + rates[1] == pytest.approx(-0.3 * 30.0 / 29.7, rel=1e-2)
+    assert rates[2] == pytest.approx(-0.3, rel=1e-2)
