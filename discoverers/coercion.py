@@ -266,6 +266,13 @@ def _time_column(
         missing = np.isnat(times)
         kind: TimeKind = "datetime" if times.dtype.kind == "M" else "timedelta"
     else:
+        if pd.api.types.is_string_dtype(column.dtype) and len(column):
+            first = column.iloc[0] if isinstance(column, pd.Series) else column[0]
+            if isinstance(first, str):
+                raise ValueError(
+                    f"{argument} holds text such as {str(first)!r}. Make it numbers by "
+                    f"{argument}.astype(float), or dates by pandas.to_datetime({argument})."
+                )
         times = to_float(column, argument)
         missing = ~np.isfinite(times)
         kind = "number"

@@ -262,6 +262,11 @@ def bind_rules(
                 place = binder.place(state, term)
                 if only:
                     allowed[place[0]] &= rules.fixed[place[0]]
+                if rules.fixed[place] and rules.known[place] != value:
+                    raise ValueError(
+                        f"constraints: {term} in {state}' is Known twice, as "
+                        f"{rules.known[place]:g} and {value:g}. Remove one of the two."
+                    )
                 rules.known[place] = value
             case Required(state, term):
                 rules.required[binder.place(state, term)] = True
@@ -276,7 +281,8 @@ def bind_rules(
                         f"got {lower} and {upper}."
                     )
                 place = binder.place(state, term)
-                rules.lower[place], rules.upper[place] = lower, upper
+                rules.lower[place] = max(rules.lower[place], lower)
+                rules.upper[place] = min(rules.upper[place], upper)
                 rules.required[place] |= lower > 0.0 or upper < 0.0
             case Shared(factors):
                 groups.append(list(binder.ties(factors)))
@@ -305,6 +311,13 @@ def _check_consistent(
             f"constraints: {binder.describe(absent)} is required, but forbidden by another "
             f"constraint or by the library. Remove one of the two."
         )
+    for wrong, text in (
+        (rules.lower >= rules.upper, "has bounds with no value between them"),
+        (rules.known < rules.lower, "is Known as a value below its bound"),
+        (rules.known > rules.upper, "is Known as a value above its bound"),
+    ):
+        if wrong.any():
+            raise ValueError(f"constraints: {binder.describe(wrong)} {text}. Remove one of them.")
     seen: set[int] = set()
     for group in groups:
         members = {place for tie in group for place in tie[:2]}

@@ -117,6 +117,21 @@ def test_constraints_survive_saving(tmp_path, epidemic):
             ValueError,
             "overlaps another Shared",
         ),
+        (
+            [Known("x", "x", 1.0), Known("x", "x", 2.0)],
+            ValueError,
+            "x in x' is Known twice, as 1 an",
+        ),
+        (
+            [Bounded("x", "x", upper=1.0), Bounded("x", "x", lower=2.0)],
+            ValueError,
+            "x in x' has bounds with no value",
+        ),
+        (
+            [Known("x", "x", 2.0), Bounded("x", "x", upper=1.0)],
+            ValueError,
+            "x in x' is Known as a value above its bound",
+        ),
         (["x"], TypeError, "must hold Known, Required, Forbidden, Bounded or Shared, got str"),
     ],
 )
@@ -131,6 +146,12 @@ def test_constraints_that_cannot_hold_are_named(oscillator, constraints, error, 
 def rules_of(constraints):
     library = resolve_library("poly2").bind(["x", "y"])
     return bind_rules(constraints, library)
+
+
+def test_bounds_of_one_coefficient_hold_together():
+    _, rules = rules_of([Bounded("x", "x", lower=-1.0), Bounded("x", "x", upper=2.0)])
+    place = np.isfinite(rules.lower)
+    assert (rules.lower[place], rules.upper[place]) == (-1.0, 2.0)
 
 
 def test_only_leaves_nothing_but_known_terms():
