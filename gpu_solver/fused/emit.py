@@ -26,6 +26,15 @@ _DOUBLE = ir.DoubleType()
 _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 
 
+#: Steps that can loop over time: what a time has from the one before it, and as which result.
+CARRIED: dict[str, dict[str, str]] = {
+    "substitute_forward": {"carried": "carried"},
+    "residual_forward": {"carried": "carried", "next_": "next_"},
+    "back": {"after": "y"},
+    "back_correct": {"x": "x", "change": "change", "size": "size"},
+}
+
+
 def steps_for(
     variables: int,
     order: int,
@@ -33,15 +42,21 @@ def steps_for(
     *,
     lanes: int = LANES,
     uniform: frozenset[str] = frozenset(),
+    over_times: bool = False,
 ) -> dict[str, Any]:
     """Every step of `gpu_solver.fused.sweeps`, compiled for these sizes.
 
     A step is called with one address per argument, and then one per result that is not also an
     argument; results with the name of an argument are written over it. Arguments named in
     ``uniform`` have one number for all lanes instead of a row; with ``lanes`` 1 everything has.
+
+    With ``over_times`` a step of ``CARRIED`` is a loop: it is called with how many times (1 or
+    more) and, after each address, how far apart the times of that array are. What is carried stays
+    in registers, and has no such distance.
     """
     sizes = Sizes(variables, order, equations)
-    return {name: _intrinsic(name, sizes, lanes, uniform) for name in STEPS}
+    loops = CARRIED if over_times else {}
+    return {name: _intrinsic(name, sizes, lanes, uniform, loops.get(name)) for name in STEPS}
 
 
 @cache
@@ -50,21 +65,85 @@ def _taped(name: str, sizes: Sizes) -> Tape:
     return trace(steps_of(sizes)[name], {each: size_of[each] for each in STEPS[name]})
 
 
-def _intrinsic(name: str, sizes: Sizes, lanes: int, uniform: frozenset[str]) -> Any:
+def _intrinsic(
+    name: str,
+    sizes: Sizes,
+    lanes: int,
+    uniform: frozenset[str],
+    carried: dict[str, str] | None,
+) -> Any:
     # Results have the same names for all sizes: ask the smallest.
     smallest = _taped(name, Sizes(1, 1, 1))
     names = list(smallest.inputs) + [out for out in smallest.outputs if out not in smallest.inputs]
+    if carried is None:
+        parameters = names
+    else:
+        parameters = ["times"]
+        for each in names:
+            parameters += [each] if each in carried else [each, f"{each}_apart"]
 
     def typed(typing_context: Any, *addresses: Any) -> Any:
         tape = _taped(name, sizes)  # only when compiling: not when the disk has it
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            emit(tape, builder, dict(zip(names, arguments, strict=True)), lanes, uniform)
+            given = dict(zip(parameters, arguments, strict=True))
+            if carried is None:
+                emit(tape, builder, given, lanes, uniform)
+            else:
+                _emit_loop(tape, builder, given, carried, lanes, uniform)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * len(names)), generate
+        return types.void(*[types.intp] * len(parameters)), generate
 
-    return with_parameters(typed, name, names)
+    return with_parameters(typed, name, parameters)
+
+
+def _emit_loop(
+    tape: Tape,
+    builder: Any,
+    given: dict[str, Any],
+    carried: dict[str, str],
+    lanes: int,
+    uniform: frozenset[str],
+) -> None:
+    """Write a loop over the operations of a tape; ``given`` is named as a step's parameters."""
+    integer = ir.IntType(64)
+    kind = _DOUBLE if lanes == 1 else ir.VectorType(_DOUBLE, lanes)
+    size = 8 * lanes
+    entry, body = builder.block, builder.append_basic_block("times")
+    before = {
+        name: [
+            builder.load(_place(builder, given[name], size * k), align=8, typ=kind)
+            for k in range(tape.inputs[name])
+        ]
+        for name in carried
+    }
+    builder.branch(body)
+    builder.position_at_end(body)
+    left = builder.phi(integer)
+    moving = {name: builder.phi(integer) for name in given if f"{name}_apart" in given}
+    known = {name: [builder.phi(kind) for _ in values] for name, values in before.items()}
+    found = emit(tape, builder, moving, lanes, uniform, known)
+    fewer = builder.sub(left, integer(1))
+    edges = [(left, given["times"], fewer)]
+    for name, at in moving.items():
+        edges.append((at, given[name], builder.add(at, given[f"{name}_apart"])))
+    for name, phis in known.items():
+        edges += zip(phis, before[name], found[carried[name]], strict=True)
+    for phi, first, following in edges:
+        phi.add_incoming(first, entry)
+        phi.add_incoming(following, body)
+    done = builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed(">", fewer, integer(0)), body, done)
+    builder.position_at_end(done)
+    for name, result in carried.items():
+        if name == result:  # another is among the results by time
+            for k, value in enumerate(found[name]):
+                builder.store(value, _place(builder, given[name], size * k), align=8)
+
+
+def _place(builder: Any, address: Any, offset: int) -> Any:
+    return builder.inttoptr(builder.add(address, ir.IntType(64)(offset)), ir.PointerType())
 
 
 def with_parameters(typed: Any, name: str, names: list[str]) -> Any:
@@ -82,17 +161,22 @@ def emit(
     addresses: dict[str, Any],
     lanes: int = LANES,
     uniform: frozenset[str] = frozenset(),
-) -> None:
-    """Write the operations of a tape at the builder's place."""
-    pointer, element = ir.PointerType(), ir.IntType(64)
+    known: dict[str, list[Any]] | None = None,
+) -> dict[str, list[Any]]:
+    """Write the operations of a tape at the builder's place; return its results.
+
+    Arguments that are ``known`` are not read, and results of their names not written.
+    """
+    known = known or {}
+    element = ir.IntType(64)
     kind = _DOUBLE if lanes == 1 else ir.VectorType(_DOUBLE, lanes)
 
     def place(name: str, k: int) -> Any:
-        row = 8 if name in uniform else 8 * lanes
-        address = builder.add(addresses[name], element(row * k))
-        return builder.inttoptr(address, pointer)
+        return _place(builder, addresses[name], (8 if name in uniform else 8 * lanes) * k)
 
     def read(name: str, k: int) -> Any:
+        if name in known:
+            return known[name][k]
         if name not in uniform or lanes == 1:
             return builder.load(place(name, k), align=8, typ=kind)
         return splat(builder, builder.load(place(name, k), align=8, typ=_DOUBLE), lanes)
@@ -110,6 +194,8 @@ def emit(
 
     results: dict[int, list[tuple[str, int]]] = {}
     for name, placed in tape.outputs.items():
+        if name in known:
+            continue
         for k, index in enumerate(placed):
             results.setdefault(index, []).append((name, k))
     late: list[tuple[Any, str, int]] = []
@@ -139,6 +225,7 @@ def emit(
                 builder.store(value, place(target, k), align=8)
     for value, target, k in late:
         builder.store(value, place(target, k), align=8)
+    return {name: [values[index] for index in placed] for name, placed in tape.outputs.items()}
 
 
 def splat(builder: Any, number: Any, lanes: int) -> Any:

@@ -42,7 +42,7 @@ from gpu_solver.fused.memory import (
 _one = steps_for(*SIZES, lanes=1)
 factor_one, factor_one_last = _one["factor_forward"], _one["factor_forward_last"]
 SHARED = frozenset(("c", "governing", "s", "smooth", "lower", "inverse", "gain"))
-_steps = steps_for(*SIZES, uniform=SHARED)
+_steps = steps_for(*SIZES, uniform=SHARED, over_times=True)
 substitute_forward = _steps["substitute_forward"]
 substitute_forward_last = _steps["substitute_forward_last"]
 back, back_last = _steps["back"], _steps["back_last"]
@@ -110,12 +110,18 @@ def solve_lanes(table, times, d, base, move_d, move_base, weights, u, y, state, 
     z = state + (5 * N + 1) * ROW
     last = times - 1
     fill_rows(state, 5 * N + 1, 0.0)
-    for t in range(last):
+    t = 0
+    while t < last:
+        count = last - t
         if t < initial_times:
             add_initial(weights, u, 0, entries, orders, 0, carried, t)
-        substitute_forward(c + t * move_c, governing + t * move_governing, d + t * move_d,
-                           base + t * move_base, carried, lower + t * LOW * 8, gain + t * SQ * 8,
-                           z + t * N * ROW)  # fmt: skip
+            count = 1
+        substitute_forward(
+            count, c + t * move_c, move_c, governing + t * move_governing, move_governing,
+            d + t * move_d, move_d, base + t * move_base, move_base, carried,
+            lower + t * LOW * 8, LOW * 8, gain + t * SQ * 8, SQ * 8, z + t * N * ROW, N * ROW,
+        )  # fmt: skip
+        t += count
     if last < initial_times:
         add_initial(weights, u, 0, entries, orders, 0, carried, last)
     substitute_forward_last(c + last * move_c, governing + last * move_governing,
@@ -123,23 +129,29 @@ def solve_lanes(table, times, d, base, move_d, move_base, weights, u, y, state, 
                             lower + last * LOW * 8, z + last * N * ROW)  # fmt: skip
     back_last(lower + last * LOW * 8, inverse + last * N * 8, z + last * N * ROW,
               y + last * N * ROW)  # fmt: skip
-    for t in range(last - 1, -1, -1):
-        back(lower + t * LOW * 8, inverse + t * N * 8, gain + t * SQ * 8, z + t * N * ROW,
-             y + (t + 1) * N * ROW, y + t * N * ROW)  # fmt: skip
+    t = last - 1
+    back(last, lower + t * LOW * 8, -LOW * 8, inverse + t * N * 8, -N * 8, gain + t * SQ * 8,
+         -SQ * 8, z + t * N * ROW, -N * ROW, y + last * N * ROW, y + t * N * ROW,
+         -N * ROW)  # fmt: skip
     begin_refinement(book)
-    for count in range(MAX_CORRECTIONS):
+    for correction in range(MAX_CORRECTIONS):
         fill_rows(carried, 4 * N, 0.0)
         for lane in range(0, ROW, 8):
             store(take + lane, load(book + ACTIVE + lane))
-        for t in range(last):
+        t = 0
+        while t < last:
+            count = last - t
             if t < initial_times:
                 add_initial(weights, u, y, entries, orders, 0, carried, t)
+                count = 1
             residual_forward(
-                c + t * move_c, governing + t * move_governing, d + t * move_d,
-                base + t * move_base, s + t * move_s, smooth + t * move_smooth,
-                y + t * N * ROW, y + (t + 1) * N * ROW, lower + t * LOW * 8, gain + t * SQ * 8,
-                carried, following, z + t * N * ROW,
+                count, c + t * move_c, move_c, governing + t * move_governing, move_governing,
+                d + t * move_d, move_d, base + t * move_base, move_base, s + t * move_s, move_s,
+                smooth + t * move_smooth, move_smooth, y + t * N * ROW, N * ROW,
+                y + (t + 1) * N * ROW, N * ROW, lower + t * LOW * 8, LOW * 8,
+                gain + t * SQ * 8, SQ * 8, carried, following, z + t * N * ROW, N * ROW,
             )  # fmt: skip
+            t += count
         if last < initial_times:
             add_initial(weights, u, y, entries, orders, 0, carried, last)
         residual_forward_last(
@@ -149,10 +161,11 @@ def solve_lanes(table, times, d, base, move_d, move_base, weights, u, y, state, 
         )  # fmt: skip
         back_correct_last(lower + last * LOW * 8, inverse + last * N * 8, z + last * N * ROW,
                           y + last * N * ROW, take, change, size, x)  # fmt: skip
-        for t in range(last - 1, -1, -1):
-            back_correct(lower + t * LOW * 8, inverse + t * N * 8, gain + t * SQ * 8,
-                         z + t * N * ROW, x, y + t * N * ROW, take, change, size)  # fmt: skip
-        if not judge(change, size, N, R + 1, count, book):
+        t = last - 1
+        back_correct(last, lower + t * LOW * 8, -LOW * 8, inverse + t * N * 8, -N * 8,
+                     gain + t * SQ * 8, -SQ * 8, z + t * N * ROW, -N * ROW, x, y + t * N * ROW,
+                     -N * ROW, take, 0, change, size)  # fmt: skip
+        if not judge(change, size, N, R + 1, correction, book):
             break
     end_refinement(size, load_int(table + AT_WORST), N, 0, book)
 
