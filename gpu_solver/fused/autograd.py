@@ -22,7 +22,9 @@ class _FusedSolve(torch.autograd.Function):
         answer = torch.from_numpy(y)
         ctx.save_for_backward(c, d, u, s, answer)
         ctx.solver = solver
-        return answer
+        # Converted in here, so that dl/dy comes back in single precision, which the kernels read.
+        single = all(part.dtype is torch.float32 for part in (c, d, u, s))
+        return answer.float() if single else answer
 
     @staticmethod
     def backward(ctx: Any, grad_y: Any) -> Any:
@@ -38,7 +40,7 @@ class _FusedSolve(torch.autograd.Function):
             )
             found = ctx.solver.gradients(
                 answer.numpy().reshape(shape),
-                grad_y.detach().double().numpy().reshape(shape),
+                grad_y.detach().numpy().reshape(shape),
                 tuple(ctx.needs_input_grad[:4]),
                 dtypes,
             )

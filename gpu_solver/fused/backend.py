@@ -58,7 +58,7 @@ class FusedSolve:
         answered = np.asarray(np.isfinite(y[mine.index]).all(axis=(1, 2, 3)))
         mask = answered[:, None, None, None]
         values = np.where(mask, y[mine.index], 0.0)
-        gradient = np.where(mask, incoming[mine.index], 0.0)
+        gradient = np.where(mask, incoming[mine.index].astype(np.float64), 0.0)
         parts = mine.factor.gradients(gradient, mine.d, mine.u, values)
         for whole, part in zip((found.c, found.d, found.u, found.s), parts, strict=True):
             if whole is None:

@@ -116,7 +116,7 @@ class PartitionedProblem:
     def adjoint(self, incoming: Array) -> Array:
         """Return M^-1 incoming for incoming (T, n)."""
         g = empty((self.steps, self.sizes.n))
-        self._solve(g, np.ascontiguousarray(incoming, dtype=np.float64))
+        self._solve(g, np.ascontiguousarray(incoming))
         return g
 
     def gradients(

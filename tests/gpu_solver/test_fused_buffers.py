@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_solver import LinearODEProblem, solve
 from gpu_solver.fused import buffers, threads
+from gpu_solver.fused.backend import FusedSolve
 
 LARGE = (1000, 100)
 
@@ -107,3 +109,30 @@ def test_a_forked_process_has_threads_and_memory_of_its_own():
         buffers.empty(LARGE).fill(1.0)
         os._exit(0 if sorted(done) == list(range(20)) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "steps", "shared"), [(20, 12, True), (3, 12, False), (1, 600, False)]
+)
+def test_dl_dy_of_single_precision_is_read_where_it_lies(batch, steps, shared, monkeypatch):
+    seen = []
+    gradients = FusedSolve.gradients
+
+    def watched(self, y, incoming, *rest):
+        seen.append(incoming)
+        return gradients(self, y, incoming, *rest)
+
+    monkeypatch.setattr(FusedSolve, "gradients", watched)
+    generator = torch.Generator().manual_seed(1)
+    c = torch.rand((1 if shared else batch, steps, 1, 1, 3), generator=generator) + 0.5
+    d = torch.rand((batch, steps, 1), generator=generator, requires_grad=True)
+    u, s = torch.rand((batch, 1, 1, 2), generator=generator), torch.full((1,), 0.3)
+    y = solve(LinearODEProblem(c, d, u, s), "fused").y
+    upstream = torch.rand(y.shape, generator=generator)
+    (found,) = torch.autograd.grad(y, d, upstream)
+    assert seen[0].dtype == np.float32
+    assert address(seen[0]) == upstream.data_ptr()
+    exact = d.detach().double().requires_grad_()
+    answer = solve(LinearODEProblem(c.double(), exact, u.double(), s.double()), "fused").y
+    (wanted,) = torch.autograd.grad(answer, exact, upstream.double())
+    torch.testing.assert_close(found, wanted.float())
