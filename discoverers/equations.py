@@ -24,6 +24,8 @@ from discoverers.equation_storage import read_equations, write_equations
 from discoverers.formatting import (
     format_expression,
     latex_expression,
+    latex_name,
+    readable_name,
     round_expression,
     term_name,
 )
@@ -199,7 +201,8 @@ class Equations(Sequence[sympy.Expr]):
             Significant digits of floats; exact numbers are written exactly.
         """
         lines = (
-            f"{name}{chr(39) * order} = {format_expression(expr, self.variables, digits)}"
+            f"{readable_name(name)}{chr(39) * order} = "
+            f"{format_expression(expr, self.variables, digits)}"
             for name, order, expr in zip(self.state_names, self.orders, self._exprs, strict=True)
         )
         return "\n".join(lines)
@@ -218,7 +221,7 @@ class Equations(Sequence[sympy.Expr]):
         lines = []
         for name, order, expr in zip(self.state_names, self.orders, self._exprs, strict=True):
             power = f"^{{{order}}}" if order > 1 else ""
-            state, time = (sympy.latex(sympy.Symbol(text)) for text in (name, self.time_name))
+            state, time = map(latex_name, (name, self.time_name))
             right = latex_expression(round_expression(expr, digits), self.variables)
             lines.append(rf"\frac{{d{power} {state}}}{{d {time}{power}}} &= {right}")
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"

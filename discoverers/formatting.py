@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import sympy
@@ -15,9 +16,47 @@ __all__ = [
     "format_expression",
     "format_number",
     "latex_expression",
+    "latex_name",
+    "readable_name",
     "round_expression",
     "term_name",
 ]
+
+
+_PLAIN = re.compile(r"[^\W\d]\w*'*")
+_ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "#$%&_{}"},
+}
+
+
+def readable_name(name: str) -> str:
+    """A variable as it stands in a text: in brackets where products could not be told from it.
+
+    Examples
+    --------
+    >>> from discoverers.formatting import readable_name
+    >>> readable_name("prey"), readable_name("my prey"), readable_name("x-y")
+    ('prey', '[my prey]', '[x-y]')
+    """
+    return name if _PLAIN.fullmatch(name) else f"[{' '.join(name.split())}]"
+
+
+def latex_name(name: str) -> str:
+    r"""A variable in LaTeX: words upright, anything that is no name as text.
+
+    Examples
+    --------
+    >>> from discoverers.formatting import latex_name
+    >>> print(latex_name("x1"), latex_name("omega"), latex_name("prey"), latex_name("a & b"))
+    x_{1} \omega \mathrm{prey} \text{a \& b}
+    """
+    if not _PLAIN.fullmatch(name):
+        return rf"\text{{{''.join(_ESCAPED.get(sign, sign) for sign in ' '.join(name.split()))}}}"
+    plain = sympy.latex(sympy.Symbol(name))
+    return re.sub(r"^[^\W\d_]{2,}", lambda word: rf"\mathrm{{{word[0]}}}", plain)
 
 
 def format_number(value: float, digits: int = 6) -> str:
@@ -46,6 +85,10 @@ class _Printer(StrPrinter):
 
     def _factor(self, expr: sympy.Expr, operator: str = "Mul") -> str:
         return self.parenthesize(expr, PRECEDENCE[operator], strict=True)
+
+    def _print_Symbol(self, expr: sympy.Symbol) -> str:
+        # In code a name stays what it is: it is read again.
+        return readable_name(expr.name) if self.times == " " else str(expr.name)
 
     def _print_Float(self, expr: sympy.Float) -> str:
         return format_number(float(expr), self.digits)
@@ -125,13 +168,15 @@ def term_name(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> str:
     return _Printer(tuple(variables), 12, "*", "/", "**").doprint(expr)
 
 
-def latex_expression(
-    expr: sympy.Expr,
-    variables: Sequence[sympy.Symbol],
-    write: Callable[[sympy.Expr], str] = sympy.latex,
-) -> str:
+def latex_expression(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> str:
     """One right-hand side as LaTeX, its terms in the order of `format_expression`."""
-    parts = [write(part) for part in ordered_terms(expr, variables)]
+    names = {variable: latex_name(variable.name) for variable in variables}
+    words = any(name.startswith((r"\text{", r"\mathrm{")) for name in names.values())
+    # Between words a product needs a space, or they run together.
+    space = {"mul_symbol": r" \, "} if words else {}
+    parts = [
+        sympy.latex(part, symbol_names=names, **space) for part in ordered_terms(expr, variables)
+    ]
     return _join([f"-{part[1:].lstrip()}" if part.startswith("-") else part for part in parts])
 
 

@@ -173,6 +173,22 @@ def test_the_frame_has_one_row_per_term(lorenz):
     assert list(Equations([0], ["x"]).to_frame().columns) == list(expected.columns)
 
 
+def test_names_that_are_no_words_are_told_apart_from_products():
+    x, y = map(sympy.Symbol, ("my prey", "x*y"))
+    equations = Equations([1.1 * x - 0.4 * x * y**2, y], ["my prey", "x*y"])
+    assert str(equations).splitlines() == [
+        "[my prey]' = 1.1 [my prey] - 0.4 [my prey] [x*y]^2",
+        "[x*y]' = [x*y]",
+    ]
+    assert r"0.4 \, \text{my prey} \, \text{x*y}^{2}" in equations.latex()
+
+
+def test_latex_keeps_words_apart_and_signs_out_of_its_syntax():
+    prey, share = map(sympy.Symbol, ("prey", "100% & more"))
+    text = Equations([prey * share, 0], ["prey", "100% & more"]).latex()
+    assert r"\frac{d \mathrm{prey}}{d t} &= \text{100\% \& more} \, \mathrm{prey}" in text
+
+
 def test_latex_is_aligned_and_ordered():
     equations = Equations(["10.0*y - 10.0*x", "-x*y/3"], ["x", "y"])
     assert equations.latex() == (
