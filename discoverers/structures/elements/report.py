@@ -91,6 +91,11 @@ class _Writer:
         summands = [part for element in self.candidates for part in self.summands(element)]
         self.terms = list(dict.fromkeys([*self.v, *self.inputs, *summands]))
 
+    @property
+    def _open(self) -> bool:
+        """Whether initial states were to be estimated."""
+        return bool(np.isnan(self.data.x0).any())
+
     def summands(self, element: Element) -> Mapping[sympy.Expr, float]:
         """Terms of an element's force: linear ones mass by mass, others in one piece."""
         force = element.force(self.x, self.v)
@@ -296,7 +301,8 @@ class _Writer:
             notes.append(
                 (
                     "The calibration of the elements did not come to its end; a longer or less "
-                    "noisy record, fewer candidate laws or known masses help.",
+                    "noisy record, fewer candidate laws or known masses help"
+                    + (", and so does x0, or initial_state='rest'." if self._open else "."),
                     ConvergenceWarning,
                 )
             )
@@ -306,7 +312,13 @@ class _Writer:
                 (
                     f"The elements leave {misfit:.3g} times the noise's variance unexplained: the "
                     f"laws may not be among the candidates, or the known force acts elsewhere "
-                    f"(force_on).",
+                    f"(force_on)"
+                    + (
+                        ", or the initial states are not found: pass x0, or initial_state='rest' "
+                        "where it began so."
+                        if self._open
+                        else "."
+                    ),
                     MisfitWarning,
                 )
             )

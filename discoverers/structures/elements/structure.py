@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -133,6 +134,7 @@ class ElementStructure(Structure):
         from .model import Element, ElementModel
         from .prepare import prepare
         from .report import report
+        from .resting import freed, lost
 
         names = self.state_names(data.channel_names, data.input_names)
         d = len(names) // 2
@@ -154,7 +156,13 @@ class ElementStructure(Structure):
             d, tuple(element for element, _ in kept), self._driven(d, len(data.input_names))
         )
         task = prepare(model, self._masses(d), data, names, options, required)
-        return report(task, task.search(), data, names)
+        found = task.search()
+        if np.isnan(data.x0).any() and lost(found):
+            quiet = replace(data, x0=np.nan_to_num(data.x0, nan=0.0))
+            resting = prepare(model, self._masses(d), quiet, names, options, required).search()
+            if not lost(resting):
+                found = freed(resting, task)
+        return report(task, found, data, names)
 
     def _driven(self, d: int, n_inputs: int) -> tuple[int, ...]:
         if self.force_on is None:
