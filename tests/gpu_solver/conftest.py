@@ -99,6 +99,21 @@ def _torch_least_squares(c, d, u, s, w_governing=1.0, w_initial=1.0, w_smooth=1.
     return y.reshape(steps, variables, size)
 
 
+def _torch_solutions(c, d, u, s, *weights):
+    """`_torch_least_squares` of every problem of a batch; parts may be shared or constant."""
+    s = s.expand(*s.shape[:-1], max(c.shape[-4], d.shape[-2], s.shape[-1] + 1) - 1)
+    parts = [
+        (part, part.ndim - core) for part, core in zip((c, d, u, s), (4, 2, 3, 1), strict=True)
+    ]
+    batch = torch.broadcast_shapes(*(part.shape[:lead] for part, lead in parts))
+    rows = (
+        part.expand(*batch, *part.shape[lead:]).reshape(-1, *part.shape[lead:])
+        for part, lead in parts
+    )
+    y = torch.stack([_torch_least_squares(*one, *weights) for one in zip(*rows, strict=True)])
+    return y.reshape(*batch, *y.shape[1:])
+
+
 def _mnn(c, d, u, s):
     """G and b of the original MNN; unknowns are eps and then y in the order t, v, r."""
     steps = len(s) + 1
@@ -228,7 +243,7 @@ def _random_system(seed, batch=(), steps=5, n=3):
 class Oracle:
     smnn = staticmethod(_smnn)
     least_squares = staticmethod(_least_squares)
-    torch_least_squares = staticmethod(_torch_least_squares)
+    torch_solutions = staticmethod(_torch_solutions)
     mnn = staticmethod(_mnn)
     random_problem = staticmethod(_random_problem)
     random_system = staticmethod(_random_system)

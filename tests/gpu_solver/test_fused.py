@@ -34,15 +34,20 @@ def random_parts(seed, sizes, steps, batch=(), n_init=1, orders=1, decoupled=Fal
     )
 
 
-def compare(parts, weights=(1.0, 1.0, 1.0), tolerance=1e-9):
-    """Answer, gradients and status of "fused" against LAPACK's path."""
+def by_lapack(*parts):
+    """For what is too large for a dense solve; `test_least_squares` has it against one."""
+    return solve(LinearODEProblem(*parts), "lapack").y
+
+
+def compare(reference, parts, weights=(1.0, 1.0, 1.0), tolerance=1e-9):
+    """Answer and gradients of "fused" against another way to solve."""
     found = []
-    for method in ("fused", "lapack"):
+    for answer in (lambda *given: solve(LinearODEProblem(*given), "fused").y, reference):
         inputs = tensors(parts)
-        solution = solve(LinearODEProblem(*inputs, *weights), method)
+        y = answer(*inputs, *weights)
         generator = torch.Generator().manual_seed(0)
-        incoming = torch.randn(solution.y.shape, dtype=torch.float64, generator=generator)
-        found.append((solution.y, *torch.autograd.grad(solution.y, inputs, incoming)))
+        incoming = torch.randn(y.shape, dtype=torch.float64, generator=generator)
+        found.append((y, *torch.autograd.grad(y, inputs, incoming)))
     for mine, expected in zip(*found, strict=True):
         scale = expected.detach().abs().max()
         torch.testing.assert_close(mine / scale, expected / scale, rtol=0.0, atol=tolerance)
@@ -70,53 +75,36 @@ def test_answers_and_gradients_are_those_of_a_dense_solve(
     if sizes[1] > 1 and data.draw(st.booleans()):
         parts[2][..., -1, :, -1] = np.nan
     weights = (0.8, 1.5, np.array([1.0, 0.7, 0.5])[: sizes[1] + 1])
-    compare(parts, weights)
-    c, d, u, s = (
-        np.broadcast_to(part, (*batch, *part.shape[-core:]))
-        for part, core in zip(parts, (4, 2, 3, 1), strict=True)
-    )
-    at = (0,) * len(batch)
-    expected = oracle.least_squares(
-        c[at], d[at], u[at], np.broadcast_to(s[at], steps - 1), *weights
-    )
-    inputs = tensors(parts)
-    y = solve(LinearODEProblem(*inputs, *weights), "fused").y[at]
-    np.testing.assert_allclose(y.detach(), expected, rtol=1e-7, atol=1e-7)
-    own = [
-        (part if part.ndim == core else part[at]).detach().requires_grad_()
-        for part, core in zip(inputs, (4, 2, 3, 1), strict=True)
-    ]
-    dense = oracle.torch_least_squares(*own[:3], own[3].expand(steps - 1), *weights)
-    incoming = torch.randn(y.shape, dtype=torch.float64, generator=torch.manual_seed(seed))
-    found = torch.autograd.grad(y, inputs, incoming)
-    for mine, right in zip(found, torch.autograd.grad(dense, own, incoming), strict=True):
-        mine = mine if mine.ndim == right.ndim else mine[at]
-        scale = right.abs().max()
-        torch.testing.assert_close(mine / scale, right / scale, rtol=0.0, atol=1e-8)
+    compare(oracle.torch_solutions, parts, weights)
+
+
+def test_segments_of_time_give_the_answers_and_gradients_of_a_dense_solve(oracle):
+    compare(oracle.torch_solutions, random_parts(0, (1, 2, 1), 515, orders=2))
 
 
 @pytest.mark.parametrize("steps", [512, 513, 514, 600])
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_segments_of_time_give_the_same_answers_and_gradients(steps, batch):
-    compare(random_parts(steps, (1, 2, 1), steps, batch, orders=2))
+    compare(by_lapack, random_parts(steps, (1, 2, 1), steps, batch, orders=2))
 
 
 @pytest.mark.parametrize("n_init", [1, 3, 530])
 def test_segments_take_initial_rows_at_any_time(n_init):
     parts = random_parts(1, (2, 2, 2), 530, n_init=n_init, orders=2)
     parts[2][-1, 0, 1] = np.nan
-    compare(parts, (1.3, np.array([0.9, 0.4]), np.array([1.0, 0.5, 0.2])))
+    compare(by_lapack, parts, (1.3, np.array([0.9, 0.4]), np.array([1.0, 0.5, 0.2])))
 
 
 def test_segments_sum_gradients_of_what_is_constant_in_time():
     c, d, u, s = random_parts(2, (1, 2, 1), 700, orders=2)
-    compare((c[:1], d, u, s[:1]))
-    compare((c, d[:1], u, s))
+    compare(by_lapack, (c[:1], d, u, s[:1]))
+    compare(by_lapack, (c, d[:1], u, s))
 
 
 @pytest.mark.parametrize("steps", [6, 600])
-def test_decoupled_variables_are_problems_and_c_still_gets_all_its_gradient(steps):
-    compare(random_parts(3, (3, 2, 3), steps, (2,) if steps == 6 else (), orders=2, decoupled=True))
+def test_decoupled_variables_are_problems_and_c_still_gets_all_its_gradient(oracle, steps):
+    reference, batch = (oracle.torch_solutions, (2,)) if steps == 6 else (by_lapack, ())
+    compare(reference, random_parts(3, (3, 2, 3), steps, batch, orders=2, decoupled=True))
 
 
 @given(steps=st.integers(40, 5000), wanted=st.integers(2, 400))
@@ -318,12 +306,13 @@ def test_steps_over_five_decades(steps):
 
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("batch", [(200,), (3, 7), (2,)])
-def test_a_shared_left_hand_side_is_factorised_once_with_the_same_results(batch, decoupled):
+def test_a_shared_left_hand_side_is_factorised_once_with_the_same_results(oracle, batch, decoupled):
     c, d, u, s = random_parts(13, (2, 2, 2), 8, batch, 3, 2, decoupled)
     at = (0,) * len(batch)
     weights = (0.8, np.array([0.9, 0.4]), np.array([1.0, 0.7, 0.5]))
+    reference = by_lapack if batch == (200,) else oracle.torch_solutions
     for parts in ((c[at], d, u, s[at]), (c[at][:1], d, u[at], s[at][:1])):
-        compare(parts, weights)
+        compare(reference, parts, weights)
         right = tensors(parts)
         found = []
         for left in (parts[0], np.broadcast_to(parts[0], (*batch, *parts[0].shape)).copy()):
