@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 EXACT = 1e-7
 """Largest difference, relative to the rates' size, between forms of one law."""
 
+LIMIT = 1e-6
+"""Terms more alike than this are one: (x**p - 1)/p with p = 1e-8 is no form of log(x)."""
+
 SAMPLES = 100
 FIRST_STEPS, STEPS = 6, 40
 FALLEN = 0.1
@@ -130,7 +133,8 @@ class Form:
                 terms = columns[:, own]
                 norms = np.sqrt(np.mean(terms**2, axis=0))
                 terms = terms / np.where(norms > 0.0, norms, 1.0)
-                left = target[:, v] - terms @ np.linalg.lstsq(terms, target[:, v], rcond=None)[0]
+                fitted = np.linalg.lstsq(terms, target[:, v], rcond=LIMIT)[0]
+                left = target[:, v] - terms @ fitted
                 parts.append(left / (sizes[v] or 1.0))
             return np.concatenate(parts)
 

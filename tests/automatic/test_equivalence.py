@@ -95,6 +95,16 @@ def test_numbers_to_spare_are_no_other_law():
     )
 
 
+def test_a_limit_is_another_law():
+    judge = judge_of(lambda _, s: 0.8 - 0.5 * np.log(s), [0.3], 6.0, 2e-3)
+    logarithm = judge(law(Candidate(ONE, 0.8), Candidate(Template(sympy.log(x), factors=1), -0.5)))
+    wide = Template(x**p, (0.1,), -6.0, 6.0, 30.0, 1)
+    power = judge(law(Candidate(ONE, 5.8), Candidate(wide, -5.0, 0.1)))
+    # (1 - x**p)/p comes as close to -log(x) as p to 0, and never is it.
+    assert not Form(judge, power).can_be(Form(judge, logarithm))
+    assert distinct(judge, [logarithm, power]) == [logarithm, power]
+
+
 def fisher(rate, numbers, start, t, noise):
     """Information on numbers and starts from a run, by finite differences of its solution."""
 
