@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from discoverers.prediction import bounded_r2
 from discoverers.shooting import Observation, Record
 
 from .learning import free_run
@@ -160,6 +161,32 @@ class NeuralODEBaseline(RegressorMixin, BaseEstimator):
         y = self._observe(self.module_, self.observation_, X, record)
         return y[:, 0] if y.shape[1] == 1 else y
 
+    def score(self, t: Any, y: Any, *, u: Any = None, run: int = 0) -> float:
+        """R2 of the free run that `predict` gives, averaged over channels.
+
+        Parameters
+        ----------
+        t : array-like of shape (n,)
+        y : array-like of shape (n,) or (n, C)
+            Measured channels, NaN where not measured.
+        u : array-like of shape (n,) or (n, m), default=None
+        run : int, default=0
+
+        Returns
+        -------
+        float
+            Finite after a blow-up too, so that models can be ranked.
+        """
+        predicted = self.predict(t, u=u, run=run)
+        n = len(predicted)
+        measured = _record(t, y, None, self.interpolation).y
+        if measured.shape[1] != predicted.reshape(n, -1).shape[1]:
+            raise ValueError(
+                f"y must have the {predicted.reshape(n, -1).shape[1]} column(s) of fit, got "
+                f"{measured.shape[1]}."
+            )
+        return bounded_r2(measured, predicted.reshape(n, -1), np.ones(n))
+
     def latent(self, t: Any, *, u: Any = None, run: int = 0) -> Array:
         """States (n, n_states) of the free run that `predict` observes.
 
@@ -210,10 +237,15 @@ class NeuralODEBaseline(RegressorMixin, BaseEstimator):
                 f"t, y and u must list the same runs, got {len(times)}, {len(channels)} and "
                 f"{len(inputs)}."
             )
-        return [
+        records = [
             _record(t_run, y_run, u_run, self.interpolation)
             for t_run, y_run, u_run in zip(times, channels, inputs, strict=True)
         ]
+        measured = np.concatenate([np.isfinite(record.y) for record in records])
+        if not measured.any(axis=0).all():
+            empty = np.flatnonzero(~measured.any(axis=0)).tolist()
+            raise ValueError(f"y holds no measured value in column(s) {empty}; leave them out.")
+        return records
 
     def _free_run(self, t: Any, u: Any, run: int) -> tuple[Array, Record]:
         times = np.asarray(t, dtype=np.float64).ravel()

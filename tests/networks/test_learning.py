@@ -139,6 +139,8 @@ def test_baselines_answer_with_their_own_free_run(baseline):
     np.testing.assert_allclose(latent, model.latent_[0], atol=1e-6)
     residual = y[:30] - model.predict(t[:30], u=u[:30])
     assert model.noise_std_[0] == pytest.approx(np.sqrt(np.mean(residual**2)), rel=1e-4)
+    explained = 1.0 - np.mean(residual**2) / np.var(y[:30])
+    assert model.score(t[:30], y[:30], u=u[:30]) == pytest.approx(explained, rel=1e-6)
 
 
 def test_latent_states_of_each_baseline_are_what_it_says():
@@ -179,6 +181,8 @@ def test_baselines_take_runs_and_report_progress():
         (lambda m, t, y, u: m.fit([t, t], [y], u=[u, u]), "must list the same runs"),
         (lambda m, t, y, u: m.fit(t, y, u=u).predict(t), r"the 1 column\(s\) of fit, got 0"),
         (lambda m, t, y, u: m.fit(t, y, u=u).predict(t, u=u, run=1), "run must be from 0 to 0"),
+        (lambda m, t, y, u: m.fit(t, np.full(30, np.nan), u=u), r"no measured value.*\[0\]"),
+        (lambda m, t, y, u: m.fit(t, y, u=u).score(t, np.c_[y, y], u=u), r"1 column\(s\).*got 2"),
         (lambda m, t, y, u: m.set_params(width=0).fit(t, y, u=u), "width"),
     ],
 )
