@@ -123,6 +123,51 @@ def _along(
     return D[0] * dx + D[1] * dq + D[2] * dv + D[3] * to_dq + D[4] * to_dv + D[5] * own
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _own(by: int, index: int, kinds: Any, q: float, v: float, x: float) -> float:
+    """Derivative of the force by its own factors, where the motion stays."""
+    if by == BY_FACTOR:
+        return _power(kinds[index], q, v)
+    return x if by == BY_HOLD else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _sensed(
+    sense: int,
+    by: int,
+    w: float,
+    z: float,
+    v: float,
+    force: float,
+    dq: float,
+    dv: float,
+    df: float,
+    du: float,
+) -> float:
+    """Derivative of q, q' / w or q'' / w^2 by those of q, q', the force and the input."""
+    if sense == DISPLACEMENT:
+        return dq
+    if sense == VELOCITY:
+        return (dv - (v if by == BY_FREQUENCY else 0.0)) / w
+    value = -dq - 2.0 * z / w * dv + df / w**2
+    if by == BY_FREQUENCY:
+        value += 2.0 * z / w * v - 2.0 * force / w**2
+    elif by == BY_DAMPING:
+        value -= 2.0 * z / w * v
+    return value + du
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _carried(A: Any, G: Any, d: int, i: int, q: float, v: float, a: Any) -> tuple[float, float]:
+    """Linear motion over a step of kind i, or a derivative of it, from q and q' under an input."""
+    to_q = A[d, i, 0, 0] * q + A[d, i, 0, 1] * v
+    to_v = A[d, i, 1, 0] * q + A[d, i, 1, 1] * v
+    for j in range(4):
+        to_q += G[d, i, 0, j] * a[j]
+        to_v += G[d, i, 1, j] * a[j]
+    return to_q, to_v
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def nonlinear_mode(
     w: float,
@@ -204,42 +249,21 @@ def nonlinear_mode(
             out[0, N], out[1, N], out[2, N], out[3, N] = q, v, k1, x
             for t in range(T):
                 by, index = wanted[t, 0], wanted[t, 1]
-                own = 0.0
-                if by == BY_FACTOR:
-                    own = _power(kinds[index], q, v)
-                elif by == BY_HOLD:
-                    own = x
+                own = _own(by, index, kinds, q, v, x)
                 df = q1q * dq[t] + q1v * dv[t] + hold * dx[t] + own
+                du = u[N, index] if by == BY_INPUT else 0.0
                 for s in range(len(senses)):
-                    if senses[s] == DISPLACEMENT:
-                        seen[s, N, t] = dq[t]
-                    elif senses[s] == VELOCITY:
-                        seen[s, N, t] = (dv[t] - (v if by == BY_FREQUENCY else 0.0)) / w
-                    else:
-                        value = -dq[t] - 2.0 * z / w * dv[t] + df / w**2
-                        if by == BY_FREQUENCY:
-                            value += 2.0 * z / w * v - 2.0 * k1 / w**2
-                        elif by == BY_DAMPING:
-                            value -= 2.0 * z / w * v
-                        elif by == BY_INPUT:
-                            value += u[N, index]
-                        seen[s, N, t] = value
+                    seen[s, N, t] = _sensed(senses[s], by, w, z, v, k1, dq[t], dv[t], df, du)
         if k == n - 1:
             break
         i = which[k]
         h = steps[i]
-        mid_q = A2[0, i, 0, 0] * q + A2[0, i, 0, 1] * v
-        mid_v = A2[0, i, 1, 0] * q + A2[0, i, 1, 1] * v
-        end_q = A[0, i, 0, 0] * q + A[0, i, 0, 1] * v
-        end_v = A[0, i, 1, 0] * q + A[0, i, 1, 1] * v
         for j in range(4):
             a[j] = 0.0
             for r in range(m):
                 a[j] += cubic[k, j, r] * share[r]
-            mid_q += G2[0, i, 0, j] * a[j]
-            mid_v += G2[0, i, 1, j] * a[j]
-            end_q += G[0, i, 0, j] * a[j]
-            end_v += G[0, i, 1, j] * a[j]
+        mid_q, mid_v = _carried(A2, G2, 0, i, q, v, a)
+        end_q, end_v = _carried(A, G, 0, i, q, v, a)
         q2 = mid_q + h / 2.0 * A2[0, i, 0, 1] * k1
         v2 = mid_v + h / 2.0 * A2[0, i, 1, 1] * k1
         x2 = _slide(x, q, v, q2, v2, h / 2.0, width, D2) if yields else x
@@ -263,18 +287,12 @@ def nonlinear_mode(
             dend_v = A[0, i, 1, 0] * dq[t] + A[0, i, 1, 1] * dv[t]
             # Derivatives of what forces do in the step, beyond those of the forces.
             half_q, half_v, whole_q, whole_v = 0.0, 0.0, 0.0, 0.0
-            own1, own2, own3, own4, wider = 0.0, 0.0, 0.0, 0.0, 0.0
             if by in (BY_FREQUENCY, BY_DAMPING):
                 d = 1 if by == BY_FREQUENCY else 2
-                dmid_q += A2[d, i, 0, 0] * q + A2[d, i, 0, 1] * v
-                dmid_v += A2[d, i, 1, 0] * q + A2[d, i, 1, 1] * v
-                dend_q += A[d, i, 0, 0] * q + A[d, i, 0, 1] * v
-                dend_v += A[d, i, 1, 0] * q + A[d, i, 1, 1] * v
-                for j in range(4):
-                    dmid_q += G2[d, i, 0, j] * a[j]
-                    dmid_v += G2[d, i, 1, j] * a[j]
-                    dend_q += G[d, i, 0, j] * a[j]
-                    dend_v += G[d, i, 1, j] * a[j]
+                more_q, more_v = _carried(A2, G2, d, i, q, v, a)
+                dmid_q, dmid_v = dmid_q + more_q, dmid_v + more_v
+                more_q, more_v = _carried(A, G, d, i, q, v, a)
+                dend_q, dend_v = dend_q + more_q, dend_v + more_v
                 half_q, half_v = h * A2[d, i, 0, 1], h * A2[d, i, 1, 1]
                 whole_q, whole_v = h * A[d, i, 0, 1], h * A[d, i, 1, 1]
             elif by == BY_INPUT:
@@ -283,14 +301,9 @@ def nonlinear_mode(
                     dmid_v += G2[0, i, 1, j] * cubic[k, j, index]
                     dend_q += G[0, i, 0, j] * cubic[k, j, index]
                     dend_v += G[0, i, 1, j] * cubic[k, j, index]
-            elif by == BY_FACTOR:
-                kind = kinds[index]
-                own1, own2 = _power(kind, q, v), _power(kind, q2, v2)
-                own3, own4 = _power(kind, mid_q, v3), _power(kind, q4, v4)
-            elif by == BY_HOLD:
-                own1, own2, own3, own4 = x, x2, x3, x4
-            elif by == BY_WIDTH:
-                wider = 1.0
+            own1, own2 = _own(by, index, kinds, q, v, x), _own(by, index, kinds, q2, v2, x2)
+            own3, own4 = _own(by, index, kinds, mid_q, v3, x3), _own(by, index, kinds, q4, v4, x4)
+            wider = 1.0 if by == BY_WIDTH else 0.0
             d1 = q1q * dq[t] + q1v * dv[t] + hold * dx[t] + own1
             dq2 = dmid_q + 0.5 * (h * A2[0, i, 0, 1] * d1 + half_q * k1)
             dv2 = dmid_v + 0.5 * (h * A2[0, i, 1, 1] * d1 + half_v * k1)
