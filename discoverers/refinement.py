@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from .identifiability import entangled_terms
 from .inputs import input_between_samples
 from .joint import LINK_LEVELS, JointFit, JointProblem, Record
+from .second_try import RoughLaws
 from .selection import Selection
 from .sparse.criterion import deviance
 from .sparse.search import Support
 from .stretches import spread_stretches
 from .term_search import (
     JointCriterion,
+    Rival,
     Sweep,
     levels_to,
     rivals_of,
@@ -205,7 +207,38 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     best, _ = searched.likeliest_level(coef, start)
     if not np.isfinite(best.cost):
         return None
-    n_fitted = 1
+    sweeps = partial(
+        _swept,
+        columns=columns,
+        criterion=JointCriterion(charges),
+        max_terms=max_terms,
+        rivals=rivals,
+        known_noise=known_noise,
+    )
+    if (swept := sweeps(searched, best)) is None:
+        return None
+    first, n_fitted = RoughLaws(swept[1], coef), swept[2]
+    other = first.better(max_terms, rivals) if first.found else None
+    if other is not None and (again := sweeps(searched, other)):
+        n_fitted += again[2]
+        swept = again if first.worse_than(again[1]) else swept
+    searched, sweep, _ = swept
+    search = _Search(selection, problem, states, searched, sweep, known_noise=known_noise)
+    return _finished(search, n_fitted + 1, began)
+
+
+def _swept(
+    searched: JointProblem,
+    best: JointFit,
+    *,
+    columns: NDArray[np.intp],
+    criterion: JointCriterion,
+    max_terms: int | None,
+    rivals: Sequence[Rival],
+    known_noise: bool,
+) -> tuple[JointProblem, Sweep, int] | None:
+    """Search terms and estimate the noise anew in turns: the problem, the last search, its fits."""
+    n_fitted = 0
     for _ in range(MAX_SWEEPS):
         sharper = searched if known_noise else searched.sharpened(best)
         change = float(np.max(searched.link_std / sharper.link_std))
@@ -214,14 +247,13 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
         best, _ = searched.likeliest_level(best.coef, best.states)
         if not np.isfinite(best.cost):
             return None
-        sweep = search_terms(searched, best, columns, JointCriterion(charges), max_terms, rivals)
+        sweep = search_terms(searched, best, columns, criterion, max_terms, rivals)
         n_fitted += len(sweep.fits)
         moved = sweep.chosen != support_of(best, columns)
         best = sweep.fits[sweep.chosen]
         if not moved and change < 1.1 and best.level == level:
             break
-    search = _Search(selection, problem, states, searched, sweep, known_noise=known_noise)
-    return _finished(search, n_fitted, began)
+    return searched, sweep, n_fitted
 
 
 def _finished(search: _Search, n_fitted: int, began: float) -> Refined | None:
@@ -250,12 +282,13 @@ def _finished(search: _Search, n_fitted: int, began: float) -> Refined | None:
         scale *= AFTER_SELECTION**2
     coef_std = np.zeros(final.coef.size)
     coef_std[active] = np.sqrt(scale * variance)
+    ends = np.cumsum([len(run.t) for run in selection.trajectories])[:-1]
     entangled = np.zeros(final.coef.shape, dtype=bool)
     entangled.flat[active] = entangled_terms(final.coef.ravel()[active], normal.gram, scale)
     return Refined(
         coef=final.coef,
         coef_std=selection.rules.errors(coef_std.reshape(final.coef.shape)),
-        states=_joined(selection, final.states),
+        states=tuple(np.split(np.concatenate(final.states), ends)),
         noise_std=selection.denoised.noise_std if known_noise else whole.noise_std(final),
         chi2=_tight_chi2(replace(problem, substeps=whole.substeps), final),
         link_level=final.level,
@@ -362,10 +395,3 @@ def _blocks(
         records.append(problem.records[i].rows(rows))
         chosen.append(states[i][rows])
     return replace(problem, records=tuple(records)), tuple(chosen)
-
-
-def _joined(selection: Selection, states: Sequence[Array]) -> tuple[Array, ...]:
-    """States of the runs, from those of their records."""
-    rows = np.concatenate(states)
-    ends = np.cumsum([len(run.t) for run in selection.trajectories])
-    return tuple(np.split(rows, ends[:-1]))

@@ -6,7 +6,7 @@ One way for every estimator whose engine integrates a linear ODE: they differ in
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +177,8 @@ def select_terms(
     """
     began = time.perf_counter()
     weighed = allow_for_truncation(denoised, integral, window)
-    kept = screen_candidates(trajectories, weighed, library, window)
+    regressed = _fully_told(weighed)
+    kept = screen_candidates(trajectories, regressed, library, window)
     rules = rules or Rules.none(trajectories.n_states, len(library))
     kept = np.union1d(kept, np.flatnonzero(rules.needed))
     rules = rules.restrict(kept)
@@ -186,7 +187,7 @@ def select_terms(
     fits = tuple(
         fit_equation(
             regression,
-            weighed,
+            regressed,
             v,
             np.flatnonzero(library.allowed[v, kept]),
             criterion.restrict(kept),
@@ -207,6 +208,21 @@ def select_terms(
         seconds=time.perf_counter() - began,
         rules=rules,
     )
+
+
+def _fully_told(denoised: Denoised) -> Denoised:
+    """Without the data of runs that never measure one of the states, if there are others.
+
+    Terms in that state are unknown there. The joint fit, which solves for it, reads such runs too.
+    """
+    told = [bool((part > 0).any(axis=0).all()) for part in denoised.precision]
+    if all(told) or not any(told):
+        return denoised
+    precision = tuple(
+        part if whole else np.zeros_like(part)
+        for part, whole in zip(denoised.precision, told, strict=True)
+    )
+    return replace(denoised, precision=precision)
 
 
 def _states(

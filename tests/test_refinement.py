@@ -382,6 +382,22 @@ def test_duffing_needs_no_luck_with_its_start():
         assert terms_of(selection, found.coef) == ({"x1"}, {"x0", "x1", "x0**3"})
 
 
+@pytest.mark.parametrize(
+    ("make", "library", "noise", "start", "truth"),
+    [
+        (van_der_pol, "poly3", 0.2, ({"x1"}, {"x0"}), ({"x1"}, {"x0", "x1", "x0**2*x1"})),
+        (lotka_volterra, "poly2", 0.1, ({"x0"}, {"x1"}), ({"x0", "x0*x1"}, {"x1", "x0*x1"})),
+    ],
+)
+def test_laws_that_seem_rough_are_tried_again(make, library, noise, start, truth):
+    # With a single term in the equation links are loose, and there the true terms gain nothing.
+    selection = selection_of(generate(make(), 200, noise=noise, seed=0), library)
+    found = refine(starting_from(selection, *start), None, known_noise=False)
+    assert terms_of(selection, found.coef) == truth
+    assert found.link_level <= 0.01
+    assert (found.chi2 < 1.3).all()
+
+
 def test_standard_errors_are_at_the_cramer_rao_bound():
     """Of the coefficients and the initial state, by differences of SciPy's runs of the truth."""
     truth = np.array([1.1, 0.4, 0.1, 0.4, 10.0, 5.0])

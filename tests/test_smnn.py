@@ -454,6 +454,17 @@ def test_inputs_and_gaps_reach_the_joint_fit():
     np.testing.assert_allclose(model.noise_std_, noise, rtol=0.2)
 
 
+def test_a_run_that_never_measures_a_state_does_not_spoil_the_regression():
+    # What stands for y in the second run is no state: products with it would explain nothing.
+    whole, part = (generate(lorenz(), 400, noise=0.02, seed=seed) for seed in (0, 1))
+    X = part.X.copy()
+    X[:, 1] = np.nan
+    model = SMNNDiscoverer().fit([whole.t, part.t], [whole.X, X])
+    truth = ["-10*x0 + 10*x1", "28*x0 - x1 - x0*x2", "x0*x1 - 2.6666666666666665*x2"]
+    assert model.equations_.compare(truth).exact
+    assert (model.chi2_ < 1.3).all()
+
+
 def test_a_run_that_never_measures_a_state_of_its_own_does_not_end_the_fit():
     # Nothing in the second run tells its x1, which no other state depends on.
     t, rng = np.linspace(0.0, 4.0, 60), np.random.default_rng(9)
