@@ -35,7 +35,7 @@ UNEXPLAINED = 1.2
 """Residuals this many times the smoother's noise make a hidden force worth a search."""
 
 UNPROMISING = 1.5
-"""The same of first laws: the hidden force is then looked for before these are polished."""
+"""The same of the network and of first laws: a hidden force is looked for before more is done."""
 
 STUCK = 1.5
 """Residuals of a network this many times the law's show that its training got stuck."""
@@ -195,13 +195,16 @@ class ChainStructure(Structure):
         return _Begun(whole, task, start, kan, work, (began, learnt, time.perf_counter()))
 
     def _early(self, begun: _Begun) -> HiddenSearch | None:
-        """Look for a hidden force where the first laws leave clearly more than noise.
+        """Look for a hidden force where the network and first laws leave clearly more than noise.
 
         To polish laws that miss that much takes several times as long, and is for nothing if a
-        force with memory then explains the data.
+        force with memory then explains the data. A network that does not miss shows that it is
+        the terms which fall short.
         """
-        work, whole = begun.work, begun.whole
-        if self.hidden == 0 or not work.doubtful(begun.kan, UNPROMISING):
+        work, whole, kan = begun.work, begun.whole, begun.kan
+        noise = np.maximum(kan.guess.noise_std, work.task.floor)
+        short = not kan.converged or np.any(kan.noise_std > UNPROMISING * noise)
+        if self.hidden == 0 or not (short and work.doubtful(kan, UNPROMISING)):
             return None
         from discoverers.structures.hidden.discovery import search_hidden
         from discoverers.structures.hidden.static import KnownLaw
