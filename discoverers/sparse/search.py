@@ -104,7 +104,8 @@ def search_subsets(
         losses.update(around)
         scores.update(near)
         improved = min(near, key=lambda support: near[support], default=best)
-        if scores[improved] >= scores[best]:
+        # Said so that scores which are no numbers end the search too.
+        if not scores[improved] < scores[best]:
             break
         best = improved
     by_size: dict[int, Support] = {}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discoverers.sparse import GradedCriterion, NormalEquations, search_subsets
+from discoverers.sparse import search as searching
 from discoverers.sparse.search import forward_support
 
 
@@ -222,3 +223,19 @@ def test_the_forward_reference_does_not_exceed_the_candidates():
     columns, target = planted(9, 80, 6, [0, 3])
     normal = NormalEquations.from_rows(columns, target)
     assert forward_support(normal, [1, 3, 5], 12) == (1, 3, 5)
+
+
+def test_scores_that_are_no_numbers_end_the_search(monkeypatch):
+    columns, target = planted(0, 40, 5, (1, 3))
+    target[7] = np.nan
+    calls, neighbours = [], searching._neighbours
+
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) > 20:
+            raise AssertionError("the search goes on for ever")
+        return neighbours(*arguments)
+
+    monkeypatch.setattr(searching, "_neighbours", counted)
+    found = search_subsets(NormalEquations.from_rows(columns, target), criterion_for(5), range(5))
+    assert not np.isfinite(found.scores[found.best])
