@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import sympy
 
+from .driving import BASE
 from .model import ELONGATION, RATE, ElementModel
 from .problem import Point
 
@@ -24,8 +25,11 @@ LINEAR = (ELONGATION, RATE)
 def backwards(point: Point, elements: ElementModel) -> list[int]:
     """Masses, counted from 1, that the springs between them and others on the whole push away.
 
-    Masses that a known force acts on are never among them: it tells which way they go.
+    Masses that a known force acts on are never among them: it tells which way they go. The ground's
+    acceleration tells it of all.
     """
+    if BASE in elements.driven:
+        return []
     total = np.zeros(elements.n_dof + 1)
     for place, strength in zip(point.support, point.strengths, strict=True):
         element = elements.elements[place]

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from discoverers.shooting import Column, Observation, StateSpaceModel
 
+from .driving import BASE
+
 __all__ = ["ELONGATION", "RATE", "Element", "ElementModel", "MomentumObservation"]
 
 Array = NDArray[np.float64]
@@ -83,7 +85,9 @@ class ElementModel:
     n_dof : int
     elements : tuple of Element
     driven : tuple of int
-        Number of the mass that each input acts on.
+        Number of the mass that each input acts on as a force; `BASE` for the ground's own
+        acceleration. Positions and velocities are then those relative to the ground, which every
+        mass feels as a force of minus its mass times the input.
     pinned : tuple of int
         Numbers of masses whose motion the elements read from further inputs, position and velocity
         of each, and not from the model's own states.
@@ -112,10 +116,14 @@ class ElementModel:
             Column(velocity, {position.name: 1.0}, value=1.0)
             for position, velocity in zip(x, velocities, strict=True)
         ]
-        columns += [
-            Column(sympy.Symbol(name), {f"p{mass}": 1.0}, value=1.0)
-            for name, mass in zip(inputs, self.driven, strict=True)
-        ]
+        for name, mass in zip(inputs, self.driven, strict=True):
+            force = sympy.Symbol(name)
+            acts = (
+                {p[mass - 1]: force}
+                if mass != BASE
+                else {momentum: -force / inverse for momentum, inverse in zip(p, mu, strict=True)}
+            )
+            columns += [Column(term, {to.name: 1.0}, value=1.0) for to, term in acts.items()]
         columns += [
             Column(
                 element.force(felt, felt_rates),
@@ -129,7 +137,7 @@ class ElementModel:
     @property
     def n_fixed(self) -> int:
         """Columns before the elements."""
-        return self.n_dof + len(self.driven)
+        return self.n_dof + sum(self.n_dof if mass == BASE else 1 for mass in self.driven)
 
     def select(self, support: Sequence[int]) -> ElementModel:
         """With some of the elements only; kept, for compiling takes as long as integrating."""

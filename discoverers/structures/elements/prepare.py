@@ -15,6 +15,7 @@ from discoverers.noise import difference_variance
 from discoverers.shooting import Record
 from discoverers.structures.base import Data, Options
 
+from .driving import BASE
 from .model import ELONGATION, RATE, ElementModel
 from .problem import Measured, Point
 from .search import FIRST_WINDOW, Charges, Found, search_elements
@@ -170,24 +171,38 @@ def _noise(records: tuple[Record, ...]) -> Array:
     return np.sqrt(np.array(variances))
 
 
-def _accelerometers(data: Data, velocities: tuple[str, ...]) -> dict[int, tuple[int, float]]:
-    """Channel, and its gain, of each mass whose acceleration is measured by itself."""
-    found: dict[int, tuple[int, float]] = {}
+@dataclass(frozen=True, eq=False)
+class _Accelerometer:
+    """A channel that measures the acceleration of one mass, and known inputs at most."""
+
+    place: int
+    gain: float
+    inputs: Array
+
+    def acceleration(self, record: Record) -> Array:
+        """What it says of the mass, NaN where nothing was measured."""
+        return np.asarray((record.y[:, self.place] - record.u @ self.inputs) / self.gain)
+
+
+def _accelerometers(data: Data, velocities: tuple[str, ...]) -> dict[int, _Accelerometer]:
+    """The first accelerometer of each mass that has one."""
+    found: dict[int, _Accelerometer] = {}
     if data.measure is not None:
         return found
     for place, channel in enumerate(data.channels):
-        if len(channel.rates) == 1 and not channel.states and not channel.inputs:
+        if len(channel.rates) == 1 and not channel.states:
             (name, gain) = next(iter(channel.rates.items()))
             if name in velocities and gain != 0.0:
-                found.setdefault(velocities.index(name) + 1, (place, gain))
+                inputs = np.array([channel.inputs.get(entry, 0.0) for entry in data.input_names])
+                found.setdefault(velocities.index(name) + 1, _Accelerometer(place, gain, inputs))
     return found
 
 
-def _motion(record: Record, seen: dict[int, tuple[int, float]]) -> dict[int, tuple[Array, Array]]:
+def _motion(record: Record, seen: dict[int, _Accelerometer]) -> dict[int, tuple[Array, Array]]:
     """Position and velocity of masses by integrating their accelerations from 0."""
     out = {}
-    for mass, (place, gain) in seen.items():
-        y = record.y[:, place] / gain
+    for mass, sensor in seen.items():
+        y = sensor.acceleration(record)
         known = ~np.isnan(y)
         if len(y) < 3 or (~known).mean() > MOST_MISSING:
             continue
@@ -235,7 +250,7 @@ def _joined(record: Record, known: Array) -> Callable[[Array], Array]:
 def _rows_until_drift(
     record: Record,
     motion: dict[int, tuple[Array, Array]],
-    seen: dict[int, tuple[int, float]],
+    seen: dict[int, _Accelerometer],
     noise_std: Array,
 ) -> int:
     """Samples for which the integrated noise stays below a share of the motion."""
@@ -246,8 +261,7 @@ def _rows_until_drift(
     walk = np.sqrt(np.median(np.diff(record.t)) / 3.0) * elapsed**1.5
     rows = n
     for mass, (x, _) in motion.items():
-        place, gain = seen[mass]
-        drift = noise_std[place] / abs(gain) * walk
+        drift = noise_std[seen[mass].place] / abs(seen[mass].gain) * walk
         size = np.sqrt(np.cumsum(x**2) / np.arange(1, n + 1))
         late = np.flatnonzero((drift > DRIFT * size) & (np.arange(n) > FIRST_WINDOW))
         rows = min(rows, int(late[0]) if len(late) else n)
@@ -258,18 +272,24 @@ def _mass_scale(
     records: tuple[Record, ...],
     model: ElementModel,
     masses: Array,
-    seen: dict[int, tuple[int, float]],
+    seen: dict[int, _Accelerometer],
 ) -> tuple[float, list[float]]:
     """Log of the masses' typical size, and guesses of it to start from."""
     known = masses[~np.isnan(masses)]
     if len(known):
         scale = float(np.log(known).mean())
         return scale, [scale]
-    force = np.concatenate([record.u for record in records])
+    forces = [place for place, mass in enumerate(model.driven) if mass != BASE]
+    force = np.concatenate([record.u[:, forces] for record in records])
     size = np.sqrt((force**2).mean())
-    gains = [gain for _, gain in seen.values()]
-    places = [place for place, _ in seen.values()] or list(range(records[0].y.shape[1]))
-    motion = np.concatenate([record.y[:, places] for record in records]) / (gains or [1.0])
+    motion = np.concatenate(
+        [
+            np.column_stack([sensor.acceleration(record) for sensor in seen.values()])
+            if seen
+            else record.y
+            for record in records
+        ]
+    )
     with np.errstate(all="ignore"):
         felt = np.sqrt(np.nanmean(motion**2))
     ratio = size / felt if felt > 0.0 and size > 0.0 else 1.0

@@ -15,6 +15,7 @@ from discoverers.exceptions import ConvergenceWarning, IdentifiabilityWarning, M
 from discoverers.sparse.criterion import deviance
 from discoverers.structures.base import Data, Note, StructuralFit
 
+from .driving import BASE
 from .model import ELONGATION, RATE, Element
 from .prepare import Task
 from .problem import Measured, Point
@@ -111,7 +112,10 @@ class _Writer:
         inverse = np.exp(-point.log_masses)
         forces: list[sympy.Expr] = [sympy.Integer(0)] * self.d
         for symbol, mass in zip(self.inputs, self.measured.elements.driven, strict=True):
-            forces[mass - 1] += self._number(inverse[mass - 1]) * symbol
+            if mass == BASE:
+                forces = [force - symbol for force in forces]
+            else:
+                forces[mass - 1] += self._number(inverse[mass - 1]) * symbol
         for k, strength in zip(point.support, point.strengths, strict=True):
             element = self.candidates[k]
             for mass, sign in element.signs().items():
@@ -164,7 +168,10 @@ class _Writer:
         for i, velocity in enumerate(self.v):
             coef[i, place[velocity]] = 1.0
         for symbol, number in zip(self.inputs, self.measured.elements.driven, strict=True):
-            add(number - 1, symbol, 1.0 / mass[number - 1])
+            if number == BASE:
+                coef[self.d :, place[symbol]] -= 1.0
+            else:
+                add(number - 1, symbol, 1.0 / mass[number - 1])
         for position, (element, strength) in enumerate(
             zip((self.candidates[j] for j in point.support), point.strengths, strict=True)
         ):

@@ -16,6 +16,8 @@ from discoverers.expressions import parse_expression
 from discoverers.libraries import resolve_library
 from discoverers.structures.base import Data, Options, StructuralFit, Structure
 
+from .driving import BASE, read_force_on
+
 __all__ = ["ElementStructure"]
 
 Array = NDArray[np.float64]
@@ -35,12 +37,15 @@ class ElementStructure(Structure):
     ----------
     n_dof : int or None, default=None
         Number d of masses; None has one per channel.
-    force_on : int, sequence of int or None, default=None
+    force_on : int, "base", sequence of these or None, default=None
         Number of the mass, counted from 1, that each input acts on, as a force in the unit of
         mass times acceleration; None lets the first input act on mass 1, the second on mass 2.
+        "base" says that an input is the acceleration of the ground (a shaking table, an
+        earthquake): see the notes.
     masses : array-like of shape (d,) or None, default=None
-        Known masses, NaN for unknown ones; None knows none. Without inputs one must be known, for
-        else forces and masses have no scale.
+        Known masses, NaN for unknown ones; None knows none. Without a known force (no input, or
+        the ground's acceleration only) one must be known, for else forces and masses have no
+        scale; ``[1, nan]`` gives all in units of the first mass.
     laws : sequence of str or "auto", default="auto"
         Candidate laws of elements in the elongation d and its rate w; "auto" has ``d``, ``w``,
         ``d**2``, ``d**3``, ``d*Abs(d)``, ``w*Abs(w)`` and ``sign(w)``. A `library` of the estimator
@@ -57,6 +62,11 @@ class ElementStructure(Structure):
 
     The fit has two attributes more: ``elements_``, a table of the elements with their strengths
     and standard errors, and ``masses_``.
+
+    With ``force_on="base"`` positions and velocities are relative to the ground: elements at the
+    ground act on these, and every law has minus the input, ``v1' = ... - u0``. Say of each sensor
+    which it measures: ``"acceleration 1"`` is relative to the ground, and an accelerometer, which
+    feels the ground's acceleration too, is ``"v1' + u0"``.
 
     Masses are taken to be of similar size, within a factor of about two, until the data say
     otherwise. This decides between structures that no data can tell apart: stretching the motion
@@ -80,7 +90,12 @@ class ElementStructure(Structure):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_dof": [Interval(Integral, 1, None, closed="left"), None],
-        "force_on": [Interval(Integral, 1, None, closed="left"), "array-like", None],
+        "force_on": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"base"}),
+            "array-like",
+            None,
+        ],
         "masses": ["array-like", None],
         "laws": [StrOptions({"auto"}), list, tuple],
         "connections": [StrOptions({"all"}), list, tuple],
@@ -90,7 +105,7 @@ class ElementStructure(Structure):
         self,
         n_dof: int | None = None,
         *,
-        force_on: int | Sequence[int] | None = None,
+        force_on: int | str | Sequence[int | str] | None = None,
         masses: ArrayLike | None = None,
         laws: str | Sequence[str] = "auto",
         connections: str | Sequence[tuple[int, int]] = "all",
@@ -106,12 +121,14 @@ class ElementStructure(Structure):
     ) -> tuple[str, ...]:
         """Positions, then velocities."""
         d = self.n_dof or len(channel_names)
-        self._driven(d, len(input_names))
+        driven = read_force_on(self.force_on, d, len(input_names))
         masses = self._masses(d)
-        if not len(input_names) and np.isnan(masses).all():
+        if all(mass == BASE for mass in driven) and np.isnan(masses).all():
             raise ValueError(
-                "Without a known force the scale of forces and masses is open: pass the force as "
-                "u, or one of the masses as masses=[...] (NaN for unknown ones)."
+                "Without a known force the scale of forces and masses is open"
+                + (", and the ground's acceleration is none" if driven else "")
+                + ": pass the force as u, or one of the masses as masses=[...] (NaN for unknown "
+                "ones; 1 for one of them gives all in its unit)."
             )
         self._pairs(d)
         numbers = [""] if d == 1 else [str(i + 1) for i in range(d)]
@@ -152,9 +169,8 @@ class ElementStructure(Structure):
             if force not in forbidden and sympy.expand(-force) not in forbidden
         ]
         required = _required(options, [force for _, force in kept])
-        model = ElementModel(
-            d, tuple(element for element, _ in kept), self._driven(d, len(data.input_names))
-        )
+        driven = read_force_on(self.force_on, d, len(data.input_names))
+        model = ElementModel(d, tuple(element for element, _ in kept), driven)
         task = prepare(model, self._masses(d), data, names, options, required)
         found = task.search()
         if np.isnan(data.x0).any() and lost(found):
@@ -163,20 +179,6 @@ class ElementStructure(Structure):
             if not lost(resting):
                 found = freed(resting, task)
         return report(task, found, data, names)
-
-    def _driven(self, d: int, n_inputs: int) -> tuple[int, ...]:
-        if self.force_on is None:
-            driven = list(range(1, n_inputs + 1))
-        else:
-            driven = [int(mass) for mass in np.atleast_1d(np.asarray(self.force_on))]
-        if len(driven) != n_inputs:
-            raise ValueError(
-                f"force_on names {len(driven)} mass(es), but there are {n_inputs} input(s) u; "
-                f"name one mass per input."
-            )
-        if any(not 1 <= mass <= d for mass in driven):
-            raise ValueError(f"force_on must name masses from 1 to {d}, got {driven}.")
-        return tuple(driven)
 
     def _masses(self, d: int) -> Array:
         if self.masses is None:
