@@ -8,6 +8,7 @@ from scipy.integrate import solve_ivp
 from discoverers.exceptions import MisfitWarning
 from discoverers.shooting import Record
 from discoverers.structures.base import Channel, Data, Options
+from discoverers.structures.hidden import discovery, judging
 from discoverers.structures.hidden.discovery import search_hidden
 from discoverers.structures.hidden.task import HiddenTask
 
@@ -192,3 +193,15 @@ def test_start_may_be_unknown():
 def test_smooth_dry_friction_is_not_memory(width):
     t, u, _, a = simulate(lambda x, v: linear(x, v) - 0.5 * np.tanh(v / width), lambda v, z: 0.0)
     assert search_hidden(as_data(t, u, a), REST).fit is None
+
+
+def test_a_force_that_forgets_between_samples_asks_for_denser_ones():
+    fast = discovery._unexplained(judging.Verdict((judging.FORGETS_FAST,))).text
+    assert "Sample more densely" in fast
+    assert "richer `library`" not in fast
+    both = discovery._unexplained(judging.Verdict(("the rate is long", judging.FORGETS_FAST))).text
+    assert "Sample more densely" in both
+    assert "richer `library`" in both
+    other = discovery._unexplained(judging.Verdict(("its rate needs 6 terms",))).text
+    assert "densely" not in other
+    assert "richer `library`" in other

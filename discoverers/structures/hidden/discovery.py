@@ -269,6 +269,6 @@ def _short_library(task: HiddenTask, search: Search, candidate: Candidate) -> No
 def _unexplained(verdict: Verdict) -> Note:
     return Note(
         "The library does not explain the data to within the noise, and a hidden force is not "
-        f"supported either: {'; '.join(verdict.reasons)}. Pass a richer `library`.",
+        f"supported either: {'; '.join(verdict.reasons)}. {verdict.advice}",
         MisfitWarning,
     )

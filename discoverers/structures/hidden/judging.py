@@ -14,6 +14,7 @@ from .static import SplineLaw
 from .task import HiddenTask
 
 __all__ = [
+    "FORGETS_FAST",
     "SPLINES_EXPLAIN",
     "Verdict",
     "explains",
@@ -33,8 +34,8 @@ MOST_RATE_TERMS = 4
 FASTEST = 1.0
 """Of the sampling rate: a hidden state that forgets faster is a static law in disguise."""
 
-
 SPLINES_EXPLAIN = "splines of position and velocity explain the data without memory"
+FORGETS_FAST = "it would forget faster than the data are sampled"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Verdict:
     def accepted(self) -> bool:
         """Whether nothing speaks against it."""
         return not self.reasons
+
+    @property
+    def advice(self) -> str:
+        """What may help where neither the library nor a hidden force explains the data."""
+        denser = "Sample more densely"
+        if self.reasons == (FORGETS_FAST,):
+            return f"{denser}: at these steps its memory cannot be told from a law without."
+        if FORGETS_FAST in self.reasons:
+            return f"{denser}, or pass a richer `library`."
+        return "Pass a richer `library`."
 
 
 def noise_limit(n_rows: int) -> float:
@@ -119,5 +130,5 @@ def judge(
     else:
         fading, sampling = fading_rate(task, search, candidate)
         if fading > FASTEST * sampling:
-            reasons.append("it would forget faster than the data are sampled")
+            reasons.append(FORGETS_FAST)
     return Verdict(tuple(reasons))
