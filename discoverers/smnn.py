@@ -306,18 +306,10 @@ class SMNNDiscoverer(BaseDiscoverer):
             )
         elif not selection.explained:
             refined = refine(selection, self.max_terms, known_noise=self.noise_std is not None)
-            if refined is None:
-                warnings.warn(
-                    "The joint fit of states and coefficients failed (the candidate equations "
-                    "cannot be followed from sample to sample): the regression's equations are "
-                    "reported, with larger errors. Denser samples or a smaller library may help.",
-                    ConvergenceWarning,
-                    stacklevel=6,
-                )
         next(stages, None)  # tells the callbacks that the last one is over
         found = report_refined(selection, refined) if refined else report_selection(selection)
-        if stopped or (refined is None and not selection.explained):
-            found = replace(found, converged=False)
+        failed = refined is None and not selection.explained
+        found = replace(found, converged=found.converged and not (stopped or failed))
         others = others_refined(selection, refined) if refined else others_selected(selection)
         if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
             coef = refined.coef if refined else selection.coef
@@ -325,7 +317,17 @@ class SMNNDiscoverer(BaseDiscoverer):
             grown = grow(selection, coef, library, self.window, self._iterations, followed)
             if grown is not None:
                 others = chain(others_grown(grown, found, selection), others)
-                found = answer_of(grown, found, selection)
+                answer = answer_of(grown, found, selection)
+                failed = failed and answer.equations is found.equations
+                found = answer
+        if failed and not stopped:
+            warnings.warn(
+                "The joint fit of states and coefficients failed (the candidate equations "
+                "cannot be followed from sample to sample): the regression's equations are "
+                "reported, with larger errors. Denser samples or a smaller library may help.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
         return found, others
 
     def _descend(

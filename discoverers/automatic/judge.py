@@ -70,6 +70,8 @@ class Judge:
         Verdicts by structure.
     before : float
         Work of judges whose noise was less sharp.
+    forgotten : list of float
+        Work of verdicts that were not kept.
     """
 
     records: Records
@@ -79,6 +81,7 @@ class Judge:
     box: Box
     seen: dict[Structure, Verdict] = field(default_factory=dict)
     before: float = 0.0
+    forgotten: list[float] = field(default_factory=list)
 
     @classmethod
     def build(cls, trajectories: Trajectories, denoised: Denoised) -> Judge:
@@ -101,7 +104,8 @@ class Judge:
     @property
     def work(self) -> float:
         """Operations of the integrator so far."""
-        return self.before + sum(one.fit.work for one in self.seen.values())
+        done = sum(one.fit.work for one in self.seen.values())
+        return self.before + done + sum(self.forgotten)
 
     def noise_left(self, best: Verdict) -> Array:
         """Standard deviation of the residuals of a system, average over the measurements.
@@ -117,7 +121,7 @@ class Judge:
         """With the noise that the best system leaves; verdicts are asked anew."""
         lowest = np.minimum(self.floor_std, self.noise_std)
         left = np.clip(self.noise_left(best), lowest, self.noise_std)
-        return replace(self, noise_std=left, seen={}, before=self.work)
+        return replace(self, noise_std=left, seen={}, before=self.work, forgotten=[])
 
     def __call__(self, system: System, near: Verdict | None = None) -> Verdict:
         """Calibrate a system from its numbers; a structure seen before is not done again."""
@@ -127,6 +131,22 @@ class Judge:
         verdict = self._judge(system, near)
         self.seen[system.structure] = verdict
         return verdict
+
+    def again(self, system: System, near: Verdict) -> Verdict:
+        """Calibrate a structure from these numbers too, unless it was seen and has converged.
+
+        The better verdict is kept, and a failure never: from other numbers it may be none.
+        """
+        held = self.seen.get(system.structure)
+        if held is not None and held.fit.converged and np.isfinite(held.score):
+            return held
+        verdict = self._judge(system, near)
+        if np.isfinite(verdict.score) and (held is None or verdict.score < held.score):
+            self.forgotten.append(held.fit.work if held is not None else 0.0)
+            self.seen[system.structure] = verdict
+            return verdict
+        self.forgotten.append(verdict.fit.work)
+        return verdict if held is None else held
 
     def pool(self, within: float) -> list[Verdict]:
         """What was judged and comes within reach of the best, the best first."""

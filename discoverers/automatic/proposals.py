@@ -8,7 +8,7 @@ by variable projection before they are ranked, as a constant off its place hides
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -27,6 +27,7 @@ from discoverers.whitening import split_windows, whitened_rows
 from .atoms import PARAMETER, Template
 from .denominators import Denominator
 from .ratios import Weak, best_ratios, may_pay
+from .screening import screened
 from .subsets import Subsets, search_subsets
 from .systems import Candidate, Law, charge_of
 
@@ -199,13 +200,22 @@ class Proposals:
         """Right-hand sides of one state, the best first, at most one per structure."""
         weigh = self.form.filter(state, drift)
         filtered = weigh(self.values)
-        normal = NormalEquations.from_rows(filtered, weigh.target)
-        n_states = self.form.trajectories.n_states
-        charges = np.array([one.template.charge(normal.n_rows, n_states) for one in self.columns])
+        n_rows, n_states = len(weigh.target), self.form.trajectories.n_states
+        charges = np.array([one.template.charge(n_rows, n_states) for one in self.columns])
         kinds = {expr: i for i, expr in enumerate(self.programs)}
         kind = np.array([kinds[one.template.expr] for one in self.columns], dtype=np.intp)
-        found = search_subsets(normal, charges, kind, self._bases)
-        refined = [self._refined(support, weigh, filtered, charges) for support in _leading(found)]
+        simple = np.array([not one.template.factors for one in self.columns])
+        kept = screened(filtered, weigh.target, charges, kind, simple, self._bases, n_states)
+        found = search_subsets(
+            NormalEquations.from_rows(filtered[:, kept], weigh.target),
+            charges[kept],
+            np.unique(kind[kept], return_inverse=True)[1],
+            [tuple(np.searchsorted(kept, base).tolist()) for base in self._bases],
+        )
+        refined = [
+            self._refined(tuple(kept[list(support)].tolist()), weigh, filtered, charges)
+            for support in _leading(found)
+        ]
         return sorted(refined, key=lambda one: one.score)
 
     def ratios(self, state: int, drift: float, ranked: Sequence[Proposal]) -> list[Proposal]:
@@ -263,6 +273,18 @@ class Proposals:
             return float(deviance(float(weigh.target @ weigh.target), n_rows))
         stacked = np.hstack([self._values(one) for one in law])
         return float(deviance(_loss(weigh(stacked), weigh.target), n_rows)) + charge
+
+    def alike(self, law: Law, other: Law) -> Law:
+        """A law with the coefficients that bring its rates closest to those of another one."""
+        columns = np.hstack([self._values(one) for one in law])
+        rates = sum(one.coefficient * self._values(one)[:, 0] for one in other)
+        lengths = np.linalg.norm(columns, axis=0)
+        scale = np.where(lengths > 0.0, lengths, 1.0)
+        coefficients = np.linalg.lstsq(columns / scale, rates, rcond=1e-10)[0] / scale
+        return tuple(
+            replace(one, coefficient=value)
+            for one, value in zip(law, coefficients.tolist(), strict=True)
+        )
 
     def _values(self, one: Candidate) -> Array:
         program = self.programs.get(one.template.expr)

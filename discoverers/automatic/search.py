@@ -14,7 +14,7 @@ from .equivalence import distinct
 from .judge import BEYOND_POLYNOMIALS, Judge, Verdict, best_of
 from .proposals import Proposal, Proposals
 from .snapping import snapped
-from .systems import Law, Shared, System, denominators_of, reduced
+from .systems import Candidate, Law, Shared, System, denominators_of, reduced
 
 __all__ = ["Found", "count", "search"]
 
@@ -120,7 +120,7 @@ def search(
             verdicts = list(_judged(judge, fresh[:JUDGED], best, share * BUDGET))
             n_judged += len(verdicts)
             best = best_of([best, *verdicts])
-        best = _pruned(judge, best, proposals.templates)
+        best = _pruned(judge, best, proposals)
         sharper = judge.sharpened(best) if np.isfinite(best.score) else judge
         changed = float(np.max(judge.noise_std / sharper.noise_std))
         if changed > 1.1:
@@ -201,20 +201,29 @@ def _mixed(ranked: list[Proposal]) -> list[Proposal]:
 
 
 def _judged(
-    judge: Judge, systems: Iterable[System], near: Verdict, budget: float = BUDGET
+    judge: Judge,
+    systems: Iterable[System],
+    near: Verdict,
+    budget: float = BUDGET,
+    *,
+    again: bool = False,
 ) -> Iterator[Verdict]:
-    """Calibrate one after the other while there is budget."""
+    """Calibrate one after the other while there is budget; `again` from other numbers too."""
     for system in systems:
         if judge.work > budget:
             return
-        yield judge(system, near)
+        yield judge.again(system, near) if again else judge(system, near)
 
 
-def _pruned(judge: Judge, best: Verdict, templates: Mapping[sympy.Expr, Template]) -> Verdict:
-    """Leave out terms, and monomials of denominators, one by one while the score falls."""
+def _pruned(judge: Judge, best: Verdict, proposals: Proposals) -> Verdict:
+    """Leave out terms, functions and monomials of denominators one by one while the score falls."""
     while np.isfinite(best.score):
-        tried = [*_without_one(best.system), *_simpler_below(best.system, templates)]
+        tried = [*_without_one(best.system), *_simpler_below(best.system, proposals.templates)]
         smaller = best_of([best, *_judged(judge, tried, best)])
+        if smaller is best:
+            below = _simpler_below(best.system, proposals.templates)
+            plainer = [new for one in (best.system, *below) for new in _plainer(one, proposals)]
+            smaller = best_of([best, *_judged(judge, plainer, best, again=True)])
         if smaller is best:
             return best
         best = smaller
@@ -237,3 +246,26 @@ def _simpler_below(system: System, templates: Mapping[sympy.Expr, Template]) -> 
                 simpler = tuple(reduced(one, place, templates) for one in law)
                 if None not in simpler:
                     yield system.with_law(state, tuple(one for one in simpler if one is not None))
+
+
+def _plainer(system: System, proposals: Proposals) -> Iterator[System]:
+    """With a constant or a state in the place of one function, as near as that comes.
+
+    ``a/(k1 + x**2) + b*x**2/(k2 + x**2)`` comes up before ``a/k + c*x**2/(k + x**2)``, of which it
+    is the same function with a constant to spare.
+    """
+    plain = [
+        one
+        for one in proposals.templates.values()
+        if not one.factors and (one.expr == 1 or one.expr.is_Symbol)
+    ]
+    for state in system.searched:
+        law = system.laws[state]
+        held = {one.structure for one in law}
+        for place, one in enumerate(law):
+            if not one.template.factors and one.over is None:
+                continue
+            for template in plain:
+                if template.expr not in held:
+                    moved = (*law[:place], Candidate(template), *law[place + 1 :])
+                    yield system.with_law(state, proposals.alike(moved, law))

@@ -165,6 +165,14 @@ def _pairs_beside(
     charge = charges[columns].sum(axis=1) + charges[index].sum()
     for part, hope in ((plain, False), (losses, True)):
         scores = deviance(part[first, second], normal.n_rows) + charge
-        order = np.argsort(scores, kind="stable")[:KEPT_PAIRS]
+        order = _lowest(scores, KEPT_PAIRS)
         supports = [(*base, *pair) for pair in columns[order].tolist()]
         found.add(supports, scores[order], hope=hope)
+
+
+def _lowest(scores: Array, count: int) -> NDArray[np.intp]:
+    """Places of the lowest scores in their order; all are not sorted for the sake of a few."""
+    if len(scores) <= count:
+        return np.argsort(scores, kind="stable")
+    places = np.flatnonzero(scores <= np.partition(scores, count)[count])
+    return places[np.argsort(scores[places], kind="stable")[:count]]
