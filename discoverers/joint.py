@@ -179,8 +179,6 @@ class JointProblem:
                 return self._changed(substeps=count)
         return self._changed(substeps=choices[-1])
 
-    # --- noise
-
     def _residuals(self, fit: JointFit) -> tuple[Array, Array, Array]:
         """Per state: weighted and plain sums of squared residuals, and degrees of freedom left."""
         link = fit.level * self.link_std
@@ -228,8 +226,6 @@ class JointProblem:
             replace(record, precision=record.precision / ratio) for record in self.records
         )
         return self._changed(records=records, link_std=self.link_std * np.sqrt(ratio))
-
-    # --- objective
 
     def costs(self, coef: Array, states: Sequence[Array], link: Array) -> Array:
         """J by state, shape (V,); infinite where the flow is not finite."""
@@ -298,8 +294,13 @@ class JointProblem:
         coef, states = start.coef, start.states
         cuts = np.cumsum([len(record.x) for record in self.records])[:-1]
         columns = self.parameters(coef)
-        costs = self.costs(coef, states, link)
         bounds = self._bounds(columns)
+        if bounds is not None and self.rules is not None:
+            # Downhill only counts from within: a start outside may be lower than all inside.
+            coef = coef.copy()
+            coef.flat[columns] = np.clip(coef.ravel()[columns], *bounds)
+            coef = self.rules.complete(coef)
+        costs = self.costs(coef, states, link)
         damping, converged = 0.0, False
         for _ in range(MAX_STEPS):
             try:

@@ -23,7 +23,7 @@ from .second_try import RoughLaws
 from .selection import Selection
 from .sparse.criterion import deviance
 from .sparse.search import Support
-from .stretches import spread_stretches
+from .stretches import between_gaps, spread_stretches
 from .term_search import (
     JointCriterion,
     Rival,
@@ -197,9 +197,8 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     began = time.perf_counter()
     coef = selection.rules.gather(selection.coef)
     problem, states = _problem(selection, RECORD)
-    searched, start = problem, states
-    if problem.n_nodes > SEARCH_NODES:
-        searched, start = _blocks(problem, states)
+    small = problem.n_nodes <= SEARCH_NODES
+    searched, start = (problem, states) if small else _blocks(problem, states)
     columns = _columns(selection)
     rivals = rivals_of(selection, columns)
     charges = np.tile(selection.criterion.charges(problem.n_rows), len(coef))[columns]
@@ -335,7 +334,6 @@ def _columns(selection: Selection) -> NDArray[np.intp]:
     allowed = selection.library.allowed[:, selection.kept] & ~selection.rules.dependent
     if int(allowed.sum()) <= MAX_COLUMNS:
         return np.flatnonzero(allowed)
-    share = MAX_COLUMNS // n_states
     chosen: list[int] = []
     for v, fit in enumerate(selection.fits):
         ranked: dict[int, None] = {}
@@ -345,18 +343,22 @@ def _columns(selection: Selection) -> NDArray[np.intp]:
         own = list(dict.fromkeys([*fit.search.best, *always, *ranked]))
         chosen.extend(
             v * n_kept + one
-            for one in own[: max(share, len(fit.search.best) + len(always))]
+            for one in own[: max(MAX_COLUMNS // n_states, len(fit.search.best) + len(always))]
             if allowed[v, one]
         )
     return np.array(sorted(chosen), dtype=np.intp)
 
 
 def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Array, ...]]:
-    """The joint problem on all data, long runs cut into records that share no link."""
+    """The joint problem on all data, runs cut at gaps and long ones: records share no link."""
     denoised = selection.denoised
     records, states = [], []
     for i, run in enumerate(selection.trajectories):
-        pieces = np.array_split(np.arange(len(run.t)), -(-len(run.t) // length))
+        pieces = [
+            rows
+            for piece in between_gaps(np.diff(run.t))
+            for rows in np.array_split(np.r_[piece], -(-(piece.stop - piece.start) // length))
+        ]
         signal = input_between_samples(run)
         measured, precision = denoised.measurements[i]
         for rows in pieces:

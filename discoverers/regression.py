@@ -20,9 +20,10 @@ from .inputs import input_between_samples, integrate_between_samples
 from .integration import Integral, integrate_stretches
 from .libraries import BoundLibrary
 from .sparse import GradedCriterion, NormalEquations, SubsetSearch, search_subsets
+from .sparse.bounded import bounded_step
 from .sparse.criterion import deviance
 from .sparse.search import forward_support
-from .stretches import trial_share, trial_stretches
+from .stretches import between_gaps, trial_share, trial_stretches
 from .trajectories import Trajectories
 from .whitening import Windows, split_windows, whitened_for_drifts
 
@@ -49,6 +50,9 @@ LONGEST_WINDOW = 256
 """Stretches of long records hold enough windows up to this length."""
 
 MARGIN = 64
+
+BOUNDED_POOL = 200
+"""Supports, the best without bounds first, that are fitted within them."""
 
 REFERENCE_DRIFT = 1e-2
 REFERENCE_SIZE = 12
@@ -129,6 +133,8 @@ class EquationFit:
         Mean squared residual in units of the noise variance, without allowance for drift: about 1
         if the library holds the truth and the denoised states are good.
     drift : float
+    bounds : ndarray of shape (2, K)
+        Lower and upper bounds of the coefficients, infinite where there are none.
     """
 
     search: SubsetSearch
@@ -138,11 +144,12 @@ class EquationFit:
     known: Array
     chi2: float
     drift: float
+    bounds: Array
 
     def coef_of(self, support: Sequence[int]) -> Array:
         """Coefficients (K,) of another support, known ones included."""
         coef = self.known.copy()
-        coef[list(support)] = self.normal.solve(support)
+        coef[list(support)] = _solved(self.normal, support, self.bounds)
         return coef
 
 
@@ -160,7 +167,7 @@ def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) ->
         low = max(rows.start - MARGIN, 0)
         slopes = denoised.slopes[run][low : rows.stop + MARGIN]
         steps = denoised.steps[run][low : low + len(slopes) - 1]
-        stretches = integral.segments(len(slopes))
+        stretches = _stretches(integral, steps)
         error = integrate_stretches(integral, stretches, steps, slopes) - integrate_stretches(
             integral.reference, stretches, steps, slopes
         )
@@ -174,6 +181,15 @@ def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) ->
         np.where(part > 0, part / (1.0 + part * variance), 0.0) for part in denoised.precision
     )
     return replace(denoised, precision=precision)
+
+
+def _stretches(integral: Integral, steps: Array) -> list[slice]:
+    """Rows of a run that are integrated on their own."""
+    return [
+        slice(piece.start + part.start, piece.start + part.stop)
+        for piece in between_gaps(steps)
+        for part in integral.segments(piece.stop - piece.start)
+    ]
 
 
 def screen_candidates(
@@ -228,7 +244,7 @@ def build_regression(
         trajectories, denoised.states, denoised.slopes, denoised.steps, strict=True
     ):
         theta = library.evaluate(states, run.u)[:, kept]
-        stretches = integral.segments(len(theta))
+        stretches = _stretches(integral, steps)
         signal = input_between_samples(run)
         if signal is None:
             integrated = denoised.time_scale * integrate_stretches(
@@ -295,7 +311,8 @@ def fit_equation(
         candidates, required = _telling(normals[drift], everything, rules.required[state])
     normal = normals[drift]
     search = search_subsets(normal, criterion, candidates.tolist(), max_terms, required=required)
-    search = _within_bounds(search, normal, state, rules)
+    bounds = np.stack([rules.lower[state], rules.upper[state]])
+    search = _within_bounds(search, normal, criterion, bounds)
     best = list(search.best)
     freedom = max(normal.n_rows - len(best), 1)
     # Selection makes errors look smaller than they are: 1.1 is what held-out coverage asks for.
@@ -306,9 +323,19 @@ def fit_equation(
     )
     coef_std = np.zeros(len(known))
     coef_std[best] = np.sqrt(variance)
-    chi2 = normals[0.0].loss_at(best, normal.solve(best)) / freedom
-    fit = EquationFit(search, normal, known, coef_std, known, chi2, drift)
+    chi2 = normals[0.0].loss_at(best, _solved(normal, best, bounds)) / freedom
+    fit = EquationFit(search, normal, known, coef_std, known, chi2, drift, bounds)
     return replace(fit, coef=fit.coef_of(best))
+
+
+def _solved(normal: NormalEquations, support: Sequence[int], bounds: Array) -> Array:
+    """Coefficients of the best fit on a support that keep their bounds (2, K)."""
+    free, index = normal.solve(support), list(support)
+    if not index:
+        return free
+    return bounded_step(
+        normal.gram[np.ix_(index, index)], normal.moment[index], 0.0, *bounds[:, index], free
+    )
 
 
 def _telling(
@@ -324,18 +351,32 @@ def _telling(
 
 
 def _within_bounds(
-    search: SubsetSearch, normal: NormalEquations, state: int, rules: Rules
+    search: SubsetSearch,
+    normal: NormalEquations,
+    criterion: GradedCriterion,
+    bounds: Array,
 ) -> SubsetSearch:
-    """The search with the best support whose coefficients keep their bounds, if there is one."""
-    if not rules.has_bounds:
+    """The search with the best support where coefficients keep their bounds.
+
+    A bound can only raise a score: past the first support that beats all without, none is better.
+    """
+    if not np.isfinite(bounds).any():
         return search
-    lower, upper = rules.lower[state], rules.upper[state]
-    for support in sorted(search.scores, key=lambda one: search.scores[one]):
-        index = list(support)
-        coef = normal.solve(support)
-        if np.all((coef >= lower[index]) & (coef <= upper[index])):
-            return replace(search, best=support)
-    return search
+    charges = criterion.charges(normal.n_rows)
+    best, lowest, least = search.best, np.inf, np.inf
+    for support in sorted(search.scores, key=lambda one: search.scores[one])[:BOUNDED_POOL]:
+        if search.scores[support] >= lowest:
+            break
+        loss = normal.loss_at(support, _solved(normal, support, bounds))
+        score = float(deviance(loss, normal.n_rows)) + float(charges[list(support)].sum())
+        if score < lowest:
+            best, lowest, least = support, score, loss
+    return replace(
+        search,
+        best=best,
+        losses={**search.losses, best: least},
+        scores={**search.scores, best: lowest},
+    )
 
 
 def _fit_cost(normal: NormalEquations, support: tuple[int, ...]) -> float:

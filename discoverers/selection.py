@@ -27,6 +27,7 @@ from .regression import (
 )
 from .slope_smoothing import smooth_to_slopes
 from .sparse import GradedCriterion
+from .stretches import between_gaps
 from .trajectories import Trajectories
 
 __all__ = ["Selection", "select_terms"]
@@ -229,20 +230,22 @@ def _states(
     denoised: Denoised, regression: Regression, fits: tuple[EquationFit, ...]
 ) -> tuple[Array, ...]:
     """States that fit the data and the discovered equations at once."""
+    pieces = [
+        (run, piece) for run, steps in enumerate(denoised.steps) for piece in between_gaps(steps)
+    ]
     columns = []
     for v, fit in enumerate(fits):
         best = np.flatnonzero(fit.coef)
+        rates = [
+            denoised.time_scale * theta[:, best] @ fit.coef[best] for theta in regression.features
+        ]
         values, _ = smooth_to_slopes(
-            denoised.steps,
-            [part[:, v] for part in denoised.data],
-            [part[:, v] for part in denoised.precision],
-            [
-                denoised.time_scale * theta[:, best] @ fit.coef[best]
-                for theta in regression.features
-            ],
+            [denoised.steps[run][piece.start : piece.stop - 1] for run, piece in pieces],
+            [denoised.data[run][piece, v] for run, piece in pieces],
+            [denoised.precision[run][piece, v] for run, piece in pieces],
+            [rates[run][piece] for run, piece in pieces],
         )
         # Nothing came of it where steps are too uneven for float64: the smoother's states stand.
-        columns.append(values or tuple(part[:, v] for part in denoised.states))
-    return tuple(
-        np.stack([column[i] for column in columns], axis=1) for i in range(len(denoised.states))
-    )
+        columns.append(np.concatenate(values or [part[:, v] for part in denoised.states]))
+    ends = np.cumsum([len(part) for part in denoised.states])[:-1]
+    return tuple(np.split(np.stack(columns, axis=1), ends))

@@ -1,4 +1,4 @@
-"""Stretches of long records: what settles a few numbers need not read a million samples."""
+"""Stretches of records: between gaps, and of long ones what settles a few numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,49 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["spread_stretches", "trial_share", "trial_stretches"]
+__all__ = ["between_gaps", "spread_stretches", "trial_share", "trial_stretches"]
 
 TRIAL_SAMPLES = 16_384
 """Weights for records of more than twice as many samples are chosen on so many, in stretches."""
 
 TRIAL_STRETCH = 2048
+
+GAP = 10.0
+"""A step so many times the median one is a gap: times that fall at random rarely leave such."""
+
+LEAST_BESIDE_GAP = 8
+"""Samples on either side that a cut needs, to tell something by themselves."""
+
+
+def between_gaps(steps: NDArray[np.float64]) -> list[slice]:
+    """Rows of a run between its gaps, in which samples say nothing of what happened.
+
+    No quadrature of the right-hand side reaches over a gap, and no path need be followed there:
+    an unknown state after it costs little.
+
+    Parameters
+    ----------
+    steps : ndarray of shape (n - 1,)
+        In any unit of time.
+
+    Returns
+    -------
+    list of slice
+        In order; together all n rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from discoverers.stretches import between_gaps
+    >>> between_gaps(np.diff(np.r_[0:20, 60:80]))
+    [slice(0, 20, None), slice(20, 40, None)]
+    """
+    n = len(steps) + 1
+    bounds = [0]
+    for first in (np.flatnonzero(steps > GAP * np.median(steps)) + 1).tolist() if n > 1 else []:
+        if min(first - bounds[-1], n - first) >= LEAST_BESIDE_GAP:
+            bounds.append(first)
+    return [slice(start, stop) for start, stop in zip(bounds, [*bounds[1:], n], strict=True)]
 
 
 def spread_stretches(lengths: Sequence[int], length: int, most: int) -> list[tuple[int, slice]]:
