@@ -63,8 +63,7 @@ class SKANODERegressor(BaseDiscoverer):
         rates (n, V) and inputs (n, m) that returns (n, C). Subtract gravity and offsets of sensors
         before; what looks like one is told by a `MisfitWarning`.
     library : str or Library, default="auto"
-        Candidate terms of the unknown laws; "auto" leaves them to the structure. A chain's own
-        hold no products of inputs and states (parametric excitation), "poly2" and "poly3" do.
+        Candidate terms of the unknown laws; "auto" leaves them to the structure.
     interpolation : {"cubic", "linear", "hold"}, default="cubic"
         How inputs run between samples, in the fit and in simulations. The right one matters:
         straight lines through a smooth force bias coefficients by a percent. A function passed as

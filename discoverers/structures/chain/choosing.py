@@ -10,6 +10,7 @@ from .extraction import Extraction
 from .judging import Judge
 from .misfit_correlation import count_independent
 from .model import ChainTask
+from .modulation import modulate
 from .spline_kan import SplineKAN
 from .switches import sharpen
 
@@ -54,14 +55,16 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
 
 
 def complete(work: Extraction, kan: SplineKAN) -> None:
-    """Search on from the guessed states where that was not enough; thin layers, and corners."""
+    """Search on from the guesses where that was not enough; thin layers, corners, products."""
     if work.doubtful(kan):
         guess = kan.guess
         work.noise_std = np.maximum(guess.noise_std, work.task.floor)
         work.improve(work.regression(guess), np.array([X[0] for X in guess.states]), FIRST_BATCH)
         work.search()
     sharpen(work)
+    straight = work.dictionary
     bend(work)
+    modulate(work, straight, kan)
     if work.doubtful(kan):
         work.lift(kan.guess)
     count_independent(work)

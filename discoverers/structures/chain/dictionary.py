@@ -131,6 +131,18 @@ class Dictionary:
             corners={**self.corners, **{K + i: one for i, one in enumerate(corners)}},
         )
 
+    def with_terms(self, terms: Sequence[sympy.Expr]) -> Dictionary:
+        """With a free column more for each of some terms, in every law."""
+        added = [(term, law) for law in range(self.chain.n_dof) for term in terms]
+        return replace(
+            self,
+            terms=(*self.terms, *(term for term, _ in added)),
+            laws=(*self.laws, *(law for _, law in added)),
+            weights=np.concatenate([self.weights, [term_weight(term) for term, _ in added]]),
+            values=(*self.values, *([None] * len(added))),
+            required=np.concatenate([self.required, np.zeros(len(added), dtype=bool)]),
+        )
+
     def moved(self, corners: Mapping[int, Corner]) -> Dictionary:
         """With other knots in some of the corners' columns."""
         terms = list(self.terms)

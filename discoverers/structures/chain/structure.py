@@ -82,7 +82,8 @@ class ChainStructure(Structure):
     Beyond these, corners ``|q - b|`` of states are tried where they promise a better law: of
     clearances, stops and other stiffness in pieces. Their knots b are calibrated with the rest,
     cost a parameter each, and are listed with standard errors in the fitted attribute ``knots_``;
-    the covariance has them last.
+    the covariance has them last. Products of inputs and states (parametric excitation) are tried
+    where all of this leaves more than noise, and kept where they explain it.
 
     References
     ----------
