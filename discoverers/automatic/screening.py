@@ -76,10 +76,10 @@ def screened(
         return np.arange(len(kind))
     energy = np.einsum("rk,rk->k", filtered, filtered)
     lengths = np.sqrt(np.where(energy > 0.0, energy, 1.0))
-    scaled = np.divide(filtered, lengths)
     places = np.flatnonzero(simple)
-    cross = scaled[:, places].T @ scaled
-    moment = target @ scaled
+    # Inner products of columns of unit length.
+    cross = filtered[:, places].T @ filtered / np.outer(lengths[places], lengths)
+    moment = target @ filtered / lengths
     best = np.full(int(kind.max()) + 1, np.inf)
     for members in _starts(filtered[:, places], target, charges[places], bases, places):
         losses = _beside(members, places, cross, moment, float(target @ target))
@@ -104,7 +104,7 @@ def _starts(
     places: NDArray[np.intp],
 ) -> list[Support]:
     """None, and the best sets of monomials of each size, as places among the monomials."""
-    inner = [tuple(np.searchsorted(places, base).tolist()) for base in bases]
+    inner = [tuple(np.searchsorted(places, base).tolist()) for base in bases if len(base) < 2]
     normal = NormalEquations.from_rows(columns, target)
     found = search_subsets(normal, charges, np.arange(len(places)), inner)
     sizes = sorted({len(key) for key in found.best})
