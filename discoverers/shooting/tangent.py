@@ -19,6 +19,9 @@ __all__ = ["tangent"]
 
 Array = NDArray[np.float64]
 
+LARGEST = 1e100
+"""Sensitivities above this have no squares that could be added up."""
+
 
 def tangent(
     model: StateSpaceModel,
@@ -50,8 +53,9 @@ def tangent(
     Returns
     -------
     NormalEquations or None
-        Over the free columns in their order, in units of the noise; None if the incumbent cannot
-        be integrated through the records.
+        Over the free columns in their order, in units of the noise; 0 for candidates that are
+        beyond numbers along the trajectory. None if the incumbent cannot be integrated through the
+        records.
     """
     at = np.where(model.free, np.asarray(theta, dtype=np.float64), model.fixed_theta)
     starts = np.array(
@@ -71,7 +75,8 @@ def tangent(
     unknowns = problem.unknowns
     n = unknowns.n_theta
     window = sequence_window(records)
-    parts, targets, measured = [], [], 0
+    own = at[unknowns.free_theta]
+    parts, residuals, measured = [], [], 0
     for run, (record, path) in enumerate(
         zip(records, problem.paths(at, starts, window, derivatives=True), strict=True)
     ):
@@ -81,12 +86,16 @@ def tangent(
         slope = np.zeros((len(residual), unknowns.size))
         slope[:, unknowns.columns(run)] = problem.jacobian(record, path).reshape(len(residual), -1)
         parts.append(slope)
-        targets.append(residual + slope[:, :n] @ at[unknowns.free_theta])
+        residuals.append(residual)
         measured += int((~np.isnan(record.y)).sum())
     slopes = np.concatenate(parts)
-    if not np.isfinite(slopes).all():
+    within = (np.abs(slopes) < LARGEST).all(axis=0)  # False of NaN, too.
+    if not within[n:].all() or np.any(own[~within[:n]] != 0.0):
         return None
-    columns, target = _without(slopes[:, :n], np.concatenate(targets), slopes[:, n:])
+    # Of large coordinates an exponential is beyond numbers: no candidate there.
+    slopes = np.where(within, slopes, 0.0)
+    targets = np.concatenate(residuals) + slopes[:, :n] @ own
+    columns, target = _without(slopes[:, :n], targets, slopes[:, n:])
     return NormalEquations(
         columns.T @ columns,
         columns.T @ target,

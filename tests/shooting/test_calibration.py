@@ -227,6 +227,23 @@ def test_the_tangent_prices_terms_that_are_not_in_the_model():
         assert promised == pytest.approx(start.cost - fit.cost, abs=0.1 * max(1.0, promised))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("level", [300.0, 800.0], ids=["its square overflows", "it overflows"])
+def test_a_candidate_beyond_numbers_prices_nothing_and_spoils_no_other(level):
+    terms = ["x", "v", "u"]
+    record, _ = duffing(60)
+    theta = [1.0, 0.0, -0.1, 1.0]
+    with_it, without = oscillator([*terms, "exp(x)"]), oscillator(terms)
+    start = [level, 0.0]
+    found = tangent(with_it, [*theta, 0.0], start, [record], acceleration(with_it), [0.01])
+    plain = tangent(without, theta, start, [record], acceleration(without), [0.01])
+    np.testing.assert_allclose(found.gram[:3, :3], plain.gram)
+    np.testing.assert_allclose(found.moment[:3], plain.moment)
+    assert found.energy == pytest.approx(plain.energy)
+    assert not found.gram[3].any()
+    assert found.loss([0, 1, 2, 3]) == pytest.approx(plain.loss([0, 1, 2]))
+
+
 def test_the_tangent_gives_every_subset_its_best_start():
     model = oscillator()
     record, _ = duffing(120, noise=0.01, x0=(0.2, 0.1))
