@@ -231,25 +231,25 @@ def _columns(parts: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
     return tuple(np.stack(run, axis=1) for run in zip(*parts, strict=True))
 
 
-def known_noise(noise_std: float | ArrayLike | None, n_states: int) -> NDArray[np.float64] | None:
-    """Check the parameter `noise_std` and spread it over the states.
+def known_noise(noise_std: float | ArrayLike | None, n_columns: int) -> NDArray[np.float64] | None:
+    """Check the parameter `noise_std` and spread it over the measured columns.
 
     Raises
     ------
     ValueError
-        If there is neither one value nor one per state, or a value is not positive and finite.
+        If there is neither one value nor one per column, or a value is not positive and finite.
     """
     if noise_std is None:
         return None
     values = np.asarray(noise_std, dtype=np.float64)
-    if values.shape not in ((), (n_states,)):
+    if values.shape not in ((), (n_columns,)):
         raise ValueError(
-            f"noise_std must be a number or hold one number per state ({n_states}), got shape "
-            f"{values.shape}."
+            f"noise_std must be a number or hold one number per measured column ({n_columns}), got "
+            f"shape {values.shape}."
         )
     if not np.isfinite(values).all() or (values <= 0).any():
         raise ValueError(f"noise_std must be positive and finite, got {noise_std!r}.")
-    return np.broadcast_to(values, (n_states,))
+    return np.broadcast_to(values, (n_columns,))
 
 
 def _noise_rms(

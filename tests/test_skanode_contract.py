@@ -183,7 +183,7 @@ def test_weights_equal_repetition_and_noise_may_be_known(fitted):
     assert_allclose(one.coef_, two.coef_, rtol=1e-9)
     wide, narrow = (make(noise_std=s).fit(T, noisy, u=force) for s in (0.2, 0.1))
     assert_allclose(wide.coef_std_, 2 * narrow.coef_std_, rtol=1e-3)
-    with pytest.raises(ValueError, match=r"noise_std must be a number or hold one.*\(3,\)"):
+    with pytest.raises(ValueError, match=r"one number per measured column \(1\).*\(3,\)"):
         make(noise_std=[1.0, 2.0, 3.0]).fit(T, ACCELERATION, u=force)
 
 
