@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,14 @@ Array = NDArray[np.float64]
 CLOSE = 6.0
 """Scores within this of the best are reported as alternatives."""
 
+MOST_LISTED = 50
+"""Other laws of the regression that are listed: of many states each may have several."""
+
 MISFIT = 1.5
 """Mean squared residual, in units of the noise, above which equations do not explain the data."""
+
+FEWEST = 8
+"""Measurements of a state, over all runs, below which a law cannot be told from others."""
 
 TIED = 2.0
 """Scores within this of the best are as good: the data do not tell which law is right."""
@@ -64,6 +71,8 @@ def report_selection(selection: Selection) -> Discovery:
         systems.append(selection.equations(coef))
     coef = selection.expand(selection.coef)
     equations = selection.equations(selection.coef)
+    ranked = islice(_ranked(selection), MOST_LISTED)
+    close = list(takewhile(lambda one: one[1] <= CLOSE, ranked))
     return Discovery(
         equations=equations,
         terms=selection.library.names,
@@ -87,8 +96,16 @@ def report_selection(selection: Selection) -> Discovery:
         converged=True,
         extras={
             "chi2_": selection.worst(selection.chi2),
-            "alternatives_": alternatives_frame([equations], [0.0]),
-            **_verdict(selection, equations, _entangled(selection), tied=False),
+            "alternatives_": alternatives_frame(
+                [equations, *(one.equations(one.coef) for one, _ in close)],
+                [0.0, *(behind for _, behind in close)],
+            ),
+            **_verdict(
+                selection,
+                equations,
+                _entangled(selection),
+                tied=any(behind <= TIED for _, behind in close),
+            ),
         },
     )
 
@@ -145,6 +162,12 @@ def others_selected(
 
     Paths start from the denoised states, and chi2_ grows as the regression's residuals do.
     """
+    for other, _ in _ranked(selection):
+        yield selection.equations(other.coef), partial(report_selection, other)
+
+
+def _ranked(selection: Selection) -> Iterator[tuple[Selection, float]]:
+    """Other systems that the regression tried, the best first, and how far each is behind."""
     ranked = [
         sorted(fit.search.scores, key=fit.search.scores.__getitem__) for fit in selection.fits
     ]
@@ -153,15 +176,15 @@ def others_selected(
         chosen = zip(selection.fits, ranked, places, strict=True)
         return sum(fit.search.scores[supports[place]] for fit, supports, place in chosen)
 
+    best = sum(fit.search.scores[fit.search.best] for fit in selection.fits)
     first = (0,) * len(ranked)
     waiting, seen = [(total(first), first)], {first}
     while waiting:
-        _, places = heapq.heappop(waiting)
+        score, places = heapq.heappop(waiting)
         supports = [supports[place] for supports, place in zip(ranked, places, strict=True)]
         if any(one != fit.search.best for one, fit in zip(supports, selection.fits, strict=True)):
             fits = tuple(map(_with_support, selection.fits, supports))
-            other = replace(selection, fits=fits, states=selection.denoised.states)
-            yield selection.equations(other.coef), partial(report_selection, other)
+            yield replace(selection, fits=fits, states=selection.denoised.states), score - best
         for v, place in enumerate(places):
             following = (*places[:v], place + 1, *places[v + 1 :])
             if place + 1 < len(ranked[v]) and following not in seen:
@@ -217,7 +240,16 @@ def _verdict(
         (equations.state_names[row], selection.library.names[column])
         for row, column in zip(rows, columns, strict=True)
     )
-    return {"identifiable_": not (tied or terms), "entangled_": terms}
+    few = False
+    if measured := [n for n in _measurements(selection) if n]:
+        few = min(measured) < FEWEST
+    return {"identifiable_": not (tied or terms or few), "entangled_": terms}
+
+
+def _measurements(selection: Selection) -> list[int]:
+    """Measurements of each state over all runs."""
+    precision = np.concatenate([part for _, part in selection.denoised.measurements])
+    return [int(n) for n in np.count_nonzero(precision, axis=0)]
 
 
 def warn_of_ambiguity(found: Discovery) -> None:
@@ -237,6 +269,11 @@ def warn_of_ambiguity(found: Discovery) -> None:
             f"The data tell only a combination of {listed}: each coefficient could have the other "
             "sign, though not all at once. Add a run on which these terms differ (another initial "
             "state, force or frequency), or say the value of one of them (`Known`, `Forbidden`)."
+        )
+    if not texts and not found.extras.get("identifiable_", True):
+        texts.append(
+            f"Fewer than {FEWEST} measurements of a state tell neither its noise nor its law: "
+            "others may describe them as well. Add samples or runs."
         )
     if texts:
         warnings.warn(" ".join(texts), IdentifiabilityWarning, stacklevel=6)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sympy
+from scipy.integrate import solve_ivp
 
 from discoverers.datasets import generate, lotka_volterra, van_der_pol
 from discoverers.denoising import denoise
@@ -15,6 +16,8 @@ from discoverers.refinement import refine
 from discoverers.reporting import CLOSE, TIED, report_refined, report_selection
 from discoverers.selection import select_terms
 from discoverers.trajectories import as_trajectories
+
+CIRCLES = [(0.9, -0.4), (1.2, -0.9)]
 
 COLUMNS = [
     *("complexity", "loss", "score", "equation", "sympy_format", "lambda_format"),
@@ -172,6 +175,30 @@ def test_ties_are_said_to_be_ties(found, selection, refined):
     scores = [score for _, score in refined.alternatives(np.inf)]
     reach = sorted(score - min(scores) for score in scores)
     assert report_refined(selection, refined).extras["identifiable_"] == (reach[1] > TIED)
+
+
+@pytest.mark.parametrize(("starts", "settled"), [([(0.9, -0.4)], False), (CIRCLES, True)])
+def test_clean_runs_on_one_circle_leave_the_law_open_and_on_two_settle_it(starts, settled):
+    """On x^2 + y^2 = c x the rate y^2 - x^2 is c x - 2 x^2, and c differs between circles."""
+    t = np.linspace(0.0, 10.0, 150)
+    runs = [
+        solve_ivp(_dipole, (0.0, 10.0), start, t_eval=t, rtol=1e-11, atol=1e-13).y.T
+        for start in starts
+    ]
+    found = report_selection(select([t] * len(runs), runs))
+    assert found.extras["identifiable_"] == settled
+    x, y = sympy.symbols("x0 x1")
+    near = [
+        system["x1"].subs({x: sympy.Rational(1, 3), y: sympy.Rational(1, 5)})
+        for system in found.extras["alternatives_"]["equations"]
+    ]
+    truth = 1 / 25 - 1 / 9
+    assert min(abs(float(value) - truth) for value in near) < 1e-5
+    assert len(near) == 1 or not settled
+
+
+def _dipole(_, state):
+    return 2.0 * state[0] * state[1], state[1] ** 2 - state[0] ** 2
 
 
 def test_terms_that_were_screened_out_are_listed_with_zeros(selection, refined):
