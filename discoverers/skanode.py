@@ -117,6 +117,8 @@ class SKANODERegressor(BaseDiscoverer):
         The best law of each size, and laws that the data do not rule out.
     state_names_, channel_names_, input_names_ : tuple of str
         Of the states, the columns of y, and the inputs.
+    measured_ : tuple of ndarray of shape (n, C)
+        The channels of each run, at the times of `states_`; NaN where they were not measured.
     observation_ : Observation
         How the channels follow from the states.
     history_ : DataFrame
@@ -338,6 +340,7 @@ def _discovery(
             "edge_functions_": found.edge_functions,
             "alternatives_": found.alternatives,
             "x_offset_identifiable_": found.x_offset_identifiable,
+            "measured_": tuple(np.array(run.X) for run in trajectories),
             **found.extras,
         },
     )

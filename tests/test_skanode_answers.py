@@ -299,6 +299,15 @@ def test_pictures_show_channels_and_states(fitted):
         fitted.plot("edges")
 
 
+def test_the_picture_of_a_fit_shows_what_was_measured(fitted):
+    (panel,) = fitted.plot("fit")
+    lines = {line.get_label(): line for line in panel.get_lines()}
+    assert set(lines) == {"measured", "fitted"}
+    measured = lines["measured"]
+    assert measured.get_linestyle() == "None"
+    assert_allclose(measured.get_xydata(), np.column_stack([T, ACCELERATION]))
+
+
 def test_edge_functions_are_drawn_with_band_and_symbol():
     x = np.linspace(-1.0, 2.0, 31)
     curve = EdgeFunction("v'", ("x",), (x,), -(x**3), 0.1 + x**2, (0.5,), "-4.000123 x")

@@ -52,6 +52,7 @@ def test_what_was_saved_answers_to_the_last_bit(model, tmp_path):
         assert_array_equal(copy.predict(RECORD.t, u=RECORD.u), model.predict(RECORD.t, u=RECORD.u))
         assert_array_equal(copy.states_, model.states_)
         assert_array_equal(copy.covariance_, model.covariance_)
+        assert_array_equal(copy.measured_[0], model.measured_[0])
         part = [TRAIN.t[:80]], [TRAIN.y[:80, 0]]
         assert copy.score(*part, u=[TRAIN.u[:80]]) == model.score(*part, u=[TRAIN.u[:80]])
         at = model.edge_functions_[0].grid[0]

@@ -1,21 +1,38 @@
 """The numbers of the pictures over time: fitted runs, and what would be measured of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from discoverers.base import BaseDiscoverer, FittedTrajectory
-    from discoverers.trajectories import Trajectory
 
 _SMOOTH = 500
 
 
+class Measured(NamedTuple):
+    """Values (n, columns) at times (n,) of a run."""
+
+    t: NDArray[np.float64]
+    X: NDArray[np.float64]
+
+
+def measured_runs(
+    estimator: "BaseDiscoverer", t: Any, X: Any, trajectory: Any
+) -> "list[tuple[Measured | None, FittedTrajectory]]":
+    """Pair the fitted runs with the given measurements, else those the estimator kept, or None."""
+    kept = getattr(estimator, "measured_", None)
+    if X is None and t is None and kept is not None:
+        pairs = zip(kept, estimator.solution_, strict=True)
+        return [(Measured(run.t, values), run) for values, run in pairs]
+    return fitted_runs(estimator, t, X, trajectory, estimator.channel_names_)
+
+
 def fitted_runs(
     estimator: "BaseDiscoverer", t: Any, X: Any, trajectory: Any, names: Sequence[str]
-) -> "list[tuple[Trajectory | None, FittedTrajectory]]":
+) -> "list[tuple[Measured | None, FittedTrajectory]]":
     """Pair the fitted runs with the given ones, which have columns for `names`, or with None."""
     fitted = estimator.solution_
     if X is None:
@@ -37,7 +54,7 @@ def fitted_runs(
             f"fitted to {len(fitted)} runs, and {len(names)} columns {list(names)} are drawn; "
             "pass these"
         )
-    return list(zip(given, fitted, strict=True))
+    return [(Measured(run.t, run.X), own) for run, own in zip(given, fitted, strict=True)]
 
 
 def fitted_channels(

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from discoverers.plotting.runs import dense, fitted_channels, fitted_runs, simulated_channels
+from discoverers.plotting.runs import (
+    Measured,
+    dense,
+    fitted_channels,
+    fitted_runs,
+    measured_runs,
+    simulated_channels,
+)
 from discoverers.plotting.style import COLOURS, check_fitted, markers, new_panel, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from discoverers.base import BaseDiscoverer, FittedTrajectory
-    from discoverers.trajectories import Trajectory
 
 
 def plot_fit(
@@ -26,7 +32,7 @@ def plot_fit(
     trajectory: Any = None,
     simulated: bool = False,
 ) -> "NDArray[np.object_]":
-    """Draw what was measured over time, as fitted, with the measurements if they are given.
+    """Draw what was measured over time, as fitted, with the measurements if they are known.
 
     Parameters
     ----------
@@ -36,7 +42,8 @@ def plot_fit(
         Where to draw: one panel for all columns, or one for each. The default is a new figure with
         one panel for each column of ``X``: the states, or the channels observed of them.
     t, X, trajectory : array-like, optional
-        The measurements that were passed to ``fit``, in the same form.
+        The measurements that were passed to ``fit``, in the same form. `SKANODERegressor` keeps
+        them, and they are drawn without asking.
     simulated : bool, default=False
         Whether to add the equations on their own, integrated from the first fitted state of each
         run: a dashed line that ends where the integration blows up.
@@ -65,7 +72,7 @@ def plot_fit(
     """
     check_fitted(estimator)
     names = estimator.channel_names_
-    runs = fitted_runs(estimator, t, X, trajectory, names)
+    runs = measured_runs(estimator, t, X, trajectory)
     curves = [
         Curve("fitted", lambda fitted, times: fitted_channels(estimator, fitted, times)),
     ]
@@ -145,7 +152,7 @@ class Curve:
 def _over_time(
     estimator: "BaseDiscoverer",
     names: Sequence[str],
-    runs: "list[tuple[Trajectory | None, FittedTrajectory]]",
+    runs: "list[tuple[Measured | None, FittedTrajectory]]",
     curves: Sequence[Curve],
     ax: "Axes | Sequence[Axes] | None",
     given: str,
