@@ -25,6 +25,7 @@ from .constraints import Rules
 from .flow import Flow, Record
 from .joined_runs import JoinedRuns, Linearised, Reduced
 from .libraries import BoundLibrary
+from .resolution import Resolution
 from .sparse import NormalEquations
 from .sparse.bounded import bounded_step
 
@@ -120,11 +121,13 @@ class JointProblem:
         """States with any data, (V,)."""
         return np.any([(record.precision > 0).any(axis=0) for record in self.records], axis=0)
 
-    # --- dynamics
-
     @cached_property
     def _flow(self) -> Flow:
         return Flow(self.library, self.kept, self.rules)
+
+    @cached_property
+    def _resolution(self) -> Resolution:
+        return Resolution.of(self.library, self.kept, self.records)
 
     @cached_property
     def _groups(self) -> list[JoinedRuns]:
@@ -133,7 +136,7 @@ class JointProblem:
     def _changed(self, **changes: Any) -> JointProblem:
         """The problem with something else in it; what it has worked out and still holds is kept."""
         changed = replace(self, **changes)
-        kept = {"_flow", *(() if "records" in changes else ("_groups",))}
+        kept = {"_flow", "_resolution", *(() if "records" in changes else ("_groups",))}
         changed.__dict__.update({one: self.__dict__[one] for one in kept & self.__dict__.keys()})
         return changed
 
@@ -256,8 +259,7 @@ class JointProblem:
         self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
     ) -> Reduced:
         """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
-        k = len(columns)
-        both = np.zeros((k, k + 1))
+        both = np.zeros(((k := len(columns)), k + 1))
         solved = np.empty((self.n_nodes, len(coef), k + 1))
         first = 0
         for local, nodes in self._local(coef, states, link, columns):
@@ -267,8 +269,6 @@ class JointProblem:
             first += len(nodes)
         schur = both[:, :k]
         return Reduced(0.5 * (schur + schur.T), both[:, k], solved)
-
-    # --- fit
 
     def fit(self, coef: Array, states: Sequence[Array], levels: Sequence[float]) -> JointFit:
         """Minimise J over the states and the nonzero coefficients of ``coef``.
@@ -286,7 +286,9 @@ class JointProblem:
         for level in levels:
             found = self._minimise(found, level)
             if not np.isfinite(found.cost):
-                break
+                return found
+        if self._resolution.exceeded(self.flow, found.coef, found.states, self.records):
+            return replace(found, costs=np.full(len(coef), np.inf), converged=False)
         return found
 
     def _minimise(self, start: JointFit, level: float) -> JointFit:
@@ -295,13 +297,11 @@ class JointProblem:
         cuts = np.cumsum([len(record.x) for record in self.records])[:-1]
         columns = self.parameters(coef)
         bounds = self._bounds(columns)
-        if bounds is not None and self.rules is not None:
-            # Downhill only counts from within: a start outside may be lower than all inside.
+        if bounds is not None and self.rules is not None:  # from outside all inside looks uphill
             coef = coef.copy()
             coef.flat[columns] = np.clip(coef.ravel()[columns], *bounds)
             coef = self.rules.complete(coef)
-        costs = self.costs(coef, states, link)
-        damping, converged = 0.0, False
+        costs, damping, converged = self.costs(coef, states, link), 0.0, False
         for _ in range(MAX_STEPS):
             try:
                 local = self.linearise(coef, states, link, columns)

@@ -280,7 +280,7 @@ def _finished(search: _Search, n_fitted: int, began: float) -> Refined | None:
     if len(active) < len(columns):
         scale *= AFTER_SELECTION**2
     coef_std = np.zeros(final.coef.size)
-    coef_std[active] = np.sqrt(scale * variance)
+    coef_std[active] = np.sqrt(scale * np.where(variance > 0, variance, np.inf))  # singular if not
     ends = np.cumsum([len(run.t) for run in selection.trajectories])[:-1]
     entangled = np.zeros(final.coef.shape, dtype=bool)
     entangled.flat[active] = entangled_terms(final.coef.ravel()[active], normal.gram, scale)

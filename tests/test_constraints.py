@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 
-from discoverers import SMNNDiscoverer, load
+from discoverers import MisfitWarning, SMNNDiscoverer, load
 from discoverers.constraints import Bounded, Forbidden, Known, Required, Shared, bind_rules
-from discoverers.datasets import generate, sir, van_der_pol
+from discoverers.datasets import generate, lotka_volterra, sir, van_der_pol
 from discoverers.libraries import resolve_library
+from discoverers.regression import _solved, _within_bounds
 from discoverers.sparse import GradedCriterion, NormalEquations, search_subsets
 from discoverers.sparse.bounded import bounded_step
 
@@ -216,3 +217,26 @@ def test_a_step_within_bounds_is_scipys_minimum(seed):
     )
     assert np.all((step >= lower - 1e-12) & (step <= upper + 1e-12))
     np.testing.assert_allclose(step, answer.x, atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_bound_that_the_truth_breaks_is_kept_all_the_same(noise):
+    record = generate(lotka_volterra(), 200, noise=noise, seed=0)
+    with pytest.warns(MisfitWarning):
+        model = fit(record, "poly2", constraints=[Bounded("x", "x*y", lower=0.0)])
+    assert coefficient(model, "x", "x*y") >= 0.0
+
+
+def test_regression_keeps_bounds_that_no_support_keeps_by_itself():
+    rng = np.random.default_rng(0)
+    columns = rng.standard_normal((60, 3))
+    target = columns @ [-1.0, 2.0, 0.0] + 0.1 * rng.standard_normal(60)
+    normal = NormalEquations.from_rows(10.0 * columns, 10.0 * target)
+    criterion = GradedCriterion(np.ones(3, dtype=np.int64), 1)
+    lower, upper = np.array([0.5, -np.inf, -np.inf]), np.full(3, np.inf)
+    search = search_subsets(normal, criterion, range(3), required=[0])
+    bounds = np.stack([lower, upper])
+    kept = _within_bounds(search, normal, criterion, bounds).best
+    oracle = lsq_linear(columns[:, kept], target, (lower[list(kept)], upper[list(kept)]))
+    np.testing.assert_allclose(_solved(normal, kept, bounds), oracle.x, rtol=1e-6)
+    assert {0, 1} <= set(kept)

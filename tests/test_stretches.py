@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discoverers import refinement, stretches
+from discoverers import SMNNDiscoverer, refinement, stretches
 from discoverers.datasets import generate, lotka_volterra
 from discoverers.denoising import denoise
 from discoverers.integration import MechanisticIntegral
@@ -17,7 +17,12 @@ from discoverers.regression import allow_for_truncation
 from discoverers.selection import select_terms
 from discoverers.slope_smoothing import smooth_to_slopes
 from discoverers.smoothing import smooth_channels
-from discoverers.stretches import spread_stretches, trial_share, trial_stretches
+from discoverers.stretches import (
+    between_gaps,
+    spread_stretches,
+    trial_share,
+    trial_stretches,
+)
 from discoverers.trajectories import as_trajectories
 
 
@@ -161,3 +166,30 @@ def test_a_long_record_is_fitted_alike_from_near_and_from_afar(measured, monkeyp
     assert any(n == 1500 and len(asked) > 2 for n, asked in levels)
     np.testing.assert_allclose(near.coef, afar.coef, atol=0.02 * near.coef_std.max())
     np.testing.assert_allclose(near.coef_std, afar.coef_std, rtol=1e-2)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    gap=st.floats(11.0, 1e6),
+)
+def test_pieces_between_gaps_are_all_rows_in_order(lengths, gap):
+    parts = [np.ones(length - 1) for length in lengths]
+    steps = np.concatenate([[gap, *part] for part in parts])[1:]
+    pieces = between_gaps(steps)
+    assert np.concatenate([np.r_[piece] for piece in pieces]).tolist() == list(range(sum(lengths)))
+    if min(lengths) >= 8:
+        assert [piece.stop - piece.start for piece in pieces] == lengths
+    assert len(pieces) == 1 or min(piece.stop - piece.start for piece in pieces) >= 8
+
+
+def test_rows_left_out_lead_to_the_same_law_as_rows_without_values():
+    record = generate(lotka_volterra(), 300, noise=0.01, seed=0).to_frame()
+    gap = np.s_[80:180]
+    t, X = record["t"].to_numpy(), record[["x", "y"]].to_numpy()
+    empty = X.copy()
+    empty[gap] = np.nan
+    out = SMNNDiscoverer("poly2").fit(np.delete(t, gap), np.delete(X, gap, axis=0))
+    missing = SMNNDiscoverer("poly2").fit(t, empty)
+    assert ((out.coef_ != 0) == (missing.coef_ != 0)).all()
+    np.testing.assert_allclose(out.coef_, missing.coef_, rtol=0.02)
+    assert (np.abs(out.chi2_ - 1.0) < 0.4).all()

@@ -94,13 +94,11 @@ def search(
     plain = {state: proposals.ranked(state, DRIFT) for state in start.searched}
     ratios = {state: proposals.ratios(state, DRIFT, plain[state]) for state in plain}
     ranked = {state: _mixed(_with_ratios(plain[state], ratios[state])) for state in plain}
-    best = judge(start)
-    if not np.isfinite(best.score):
-        # Where to start from is then what each equation's own regression likes best.
-        first = start
-        for state, options in ranked.items():
-            first = first.with_law(state, min(options, key=lambda one: one.score).law)
-        best = judge(first)
+    # What each equation's own regression likes best may lead where a wrong polynomial does not.
+    first = start
+    for state, options in ranked.items():
+        first = first.with_law(state, min(options, key=lambda one: one.score).law)
+    best = best_of([judge(start), judge(first)])
     shared = [judge(one) for one in _sharing(plain, ratios, best.system)]
     best = best_of([best, *shared])
     n_judged = len(shared)
