@@ -1,12 +1,15 @@
 """`library="auto"`: laws beyond polynomials, constants included; polynomials stay polynomials."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import sympy
 from scipy.integrate import solve_ivp
+from sklearn.exceptions import ConvergenceWarning
 
-from discoverers import SMNNDiscoverer
+from discoverers import SMNNDiscoverer, smnn
 from discoverers.automatic.atoms import FAMILIES, PARAMETER, templates_for
 from discoverers.automatic.growth import worth_growing
 from discoverers.libraries import AutoLibrary, resolve_library
@@ -47,6 +50,20 @@ def test_a_law_beyond_polynomials_is_found_with_its_constant(law, start, end, co
         row = model.constants_.iloc[0]
         assert row["p"] == pytest.approx(constant, rel=1e-2)
         assert row["p_std"] > 0.0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_of_a_failed_joint_fit_is_told_only_where_its_equations_answer(monkeypatch):
+    monkeypatch.setattr(smnn, "refine", lambda *_, **__: None)
+    t, X, _ = record([0.9 * x - 0.3 * x * sympy.log(x)], [0.1], 10.0, noise=0.005)
+    with pytest.warns(ConvergenceWarning, match="the regression's equations are reported"):
+        SMNNDiscoverer("poly1").fit(t, X)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model = SMNNDiscoverer("auto1").fit(t, X)
+    assert sympy.log(x) in model.equations_["x"].atoms(sympy.log)
+    assert model.converged_
+    assert not [one for one in told if issubclass(one.category, ConvergenceWarning)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
