@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpu_solver.arrays import concat, is_torch, to_numpy, zeros_like_of
+from gpu_solver.step_units import weights_in_steps
 
 __all__ = ["LinearODEProblem"]
 
@@ -201,7 +202,7 @@ class LinearODEProblem:
     @cached_property
     def n_steps(self) -> int:
         """Number of times, T."""
-        return max(self.c.shape[-4], self.d.shape[-2], self.s.shape[-1] + 1)
+        return _n_times(self.c, self.d, self.s)
 
     @property
     def n_equations(self) -> int:
@@ -255,15 +256,22 @@ class LinearODEProblem:
         ----------
         c : array (..., T, Q, V, p+1)
             Coefficients up to order p; higher derivatives are added with coefficient 0.
-        d, u, s, weight_governing, weight_initial
+        d, u, s
             As in the class.
+        weight_governing, weight_initial : float or array, default 1.0
+            Factors on the preset's weights of these rows; to set weights themselves, use the class.
         preset : {"accurate", "paper"}
-            "accurate" solves for derivatives up to R = p + 2 and gives the smoothness rows of the
-            r-th derivative the weights 1 up to r = p - 1, then 0.3, 0.09, 0.027: errors are of
-            order s**4 and about 1e4 times smaller at 1000 steps of 0.01, at up to twice the time.
+            "accurate" solves for derivatives up to R = p + 2 (p + 1 if there are two times only)
+            and gives the smoothness rows of the r-th derivative the weights 1 up to r = p - 1,
+            then 0.3, 0.09, 0.027: errors are of order s**4 and about 1e4 times smaller at 1000
+            steps of 0.01, at up to twice the time. Governing rows of order r and initial values of
+            the r-th derivative have the weight ``(h / 0.01)**r``, where h is the geometric mean of
+            the steps of a problem and the ratio is taken to the nearest power of 2: so the answer
+            does not depend on the unit of time, for equations whose highest coefficient is about 1
+            (one that is 1e4 times smaller is a weight of 1e-4).
             "paper" takes R = p + 1 and unit weights: R = 2 for the paper's first-order systems,
             and the accuracy of its section 5.1 for all six ODEs (with R = p the undamped
-            oscillator would miss 1e-6).
+            oscillator would miss 1e-6) at steps of about 0.01. Steps above 1 cost accuracy.
 
         Returns
         -------
@@ -280,15 +288,26 @@ class LinearODEProblem:
         if c.ndim < 4:
             raise ValueError(f"c must have shape (..., T, Q, V, p+1), got {tuple(c.shape)}.")
         p = c.shape[-1] - 1
-        top = p + 2 if preset == "accurate" else p + 1
+        top = p + 1
         weight_smooth = np.ones(top + 1)
         if preset == "accurate":
+            d, u, s = (_as_array(name, value) for name, value in (("d", d), ("u", u), ("s", s)))
+            # Two times and their equations determine no more than p + 1 derivatives.
+            top = p + 1 if _n_times(c, d, s) == 2 else p + 2
             # Rows of high derivatives spoil the low ones if they weigh as much. Weights that fall
             # from r = 0 on would do 2 to 3 times better still, but cost M its digits from p = 2.
             weight_smooth = 0.3 ** np.maximum(np.arange(top + 1.0) - p + 1, 0.0)
+            weight_governing, weight_initial = weights_in_steps(
+                c, u, s, weight_governing, weight_initial
+            )
         if top > p:
             c = concat([c, zeros_like_of(c, (*c.shape[:-1], top - p))], -1)
         return cls(c, d, u, s, weight_governing, weight_initial, weight_smooth)
+
+
+def _n_times(c: Any, d: Any, s: Any) -> int:
+    shapes = ((c, 4, 0), (d, 2, 0), (s, 1, 1))
+    return max((a.shape[-axis] + more for a, axis, more in shapes if a.ndim >= axis), default=0)
 
 
 def _as_array(name: str, value: Any) -> Any:

@@ -19,7 +19,14 @@ from gpu_solver.factorization import (
 )
 from gpu_solver.ode_operator import ODEOperator
 from gpu_solver.problem import LinearODEProblem
-from gpu_solver.status import SolverStatus, check_on_failure, raise_for_status, warn_not_converged
+from gpu_solver.start import judge_start
+from gpu_solver.status import (
+    SolverStatus,
+    check_on_failure,
+    raise_for_status,
+    warn_not_converged,
+    warn_of_start,
+)
 
 __all__ = ["METHODS", "BackendChoice", "Solution", "select_backend", "solve"]
 
@@ -60,6 +67,8 @@ class Solution:
         Why that one.
     iterations, residual : array (...) or None
         For iterative methods: iterations done and the final relative residual, per problem.
+    initial_misfit : array (...) or None
+        Largest miss of an initial value in parts of that value, or of the state where that is 0.
     """
 
     y: Any
@@ -68,6 +77,18 @@ class Solution:
     reason: str
     iterations: NDArray[np.int64] | None = None
     residual: NDArray[np.float64] | None = None
+    initial_misfit: NDArray[np.float64] | None = None
+
+    def __repr__(self) -> str:
+        codes, counts = np.unique(self.status, return_counts=True)
+        status = ", ".join(
+            SolverStatus(int(code)).name + (f" x {count}" if self.status.ndim else "")
+            for code, count in zip(codes, counts, strict=True)
+        )
+        misfit = self.initial_misfit
+        known = np.zeros(0) if misfit is None else misfit[np.isfinite(misfit)]
+        met = f", initial values within {known.max():.1e}" if known.size else ""
+        return f"Solution(y {tuple(self.y.shape)}, {status}{met}, method {self.method!r})"
 
     def raise_for_status(self) -> None:
         """Raise `SolverError` if any problem has no answer."""
@@ -191,7 +212,8 @@ def solve(
     Warns
     -----
     RuntimeWarning
-        If an iterative method did not converge and ``on_failure="raise"``.
+        If ``on_failure="raise"`` and an answer misses its initial values, there are fewer of them
+        than the order of the equations, or an iterative method did not converge.
 
     Examples
     --------
@@ -242,11 +264,13 @@ def solve(
 
             y = attach_gradient(problem, factor, d, u, y)
     status = blame_input(problem, y, status)
+    misfit, status = judge_start(problem, y, status)
     solution = Solution(
-        _as_given(y, problem), status, choice.name, choice.reason, iterations, residual
+        _as_given(y, problem), status, choice.name, choice.reason, iterations, residual, misfit
     )
     if on_failure == "raise":
         solution.raise_for_status()
+        warn_of_start(solution.status, f"solve with method {choice.name!r}")
         if iterations is not None:
             warn_not_converged(solution.status != SolverStatus.NOT_CONVERGED, choice.name)
     return solution

@@ -14,14 +14,15 @@ __all__ = [
     "check_on_failure",
     "raise_for_status",
     "warn_not_converged",
+    "warn_of_start",
 ]
 
 
 class SolverStatus(IntEnum):
     """What became of one problem.
 
-    Codes below ``NOT_POSITIVE_DEFINITE`` come with an answer; the two last ones do not, and the
-    problem's numbers are NaN wherever failures are returned instead of raised.
+    All but ``NOT_POSITIVE_DEFINITE`` and ``NON_FINITE_INPUT`` come with an answer; for these two
+    the problem's numbers are NaN wherever failures are returned instead of raised.
 
     Examples
     --------
@@ -37,6 +38,8 @@ class SolverStatus(IntEnum):
     NOT_POSITIVE_DEFINITE = 3
     NON_FINITE_INPUT = 4
     NOT_CONVERGED = 5
+    INITIAL_VALUES_MISSED = 6
+    UNDERDETERMINED = 7
 
     @property
     def failed(self) -> bool:
@@ -63,6 +66,13 @@ _ADVICE = {
     "Remove or mask those entries (NaN is allowed only in u, where it means 'not measured').",
     SolverStatus.NOT_CONVERGED: "the iteration stopped before its tolerance was met: the answer "
     "is the last iterate. Allow more iterations, loosen the tolerance, or use a direct method.",
+    SolverStatus.INITIAL_VALUES_MISSED: "the answer does not start at the initial values, so it is "
+    "not the solution that they mean. Steps are too long for the fastest solution of the equations "
+    "(check that it changes little over a step), or solutions grow so much over these times that "
+    "errors of the steps outgrow the start: take smaller steps or a shorter span. A method asked "
+    "for may have lost digits too: let method='auto' choose.",
+    SolverStatus.UNDERDETERMINED: "fewer initial values than the order of the equations: one of "
+    "many solutions, picked by rounding and the length of the steps. Give more values in u.",
 }
 
 
@@ -122,6 +132,20 @@ def raise_for_status(status: NDArray[np.int64], what: str = "solve") -> None:
         f"{first.name.lower()}: {first.advice}",
         status.copy(),
     )
+
+
+def warn_of_start(status: NDArray[np.int64], what: str) -> None:
+    """Give a `RuntimeWarning` if answers miss their initial values or had too few."""
+    if status.max(initial=0) < SolverStatus.INITIAL_VALUES_MISSED:  # the common case
+        return
+    for code in (SolverStatus.INITIAL_VALUES_MISSED, SolverStatus.UNDERDETERMINED):
+        if (status == code).any():
+            # No numbers, which the status has: repeated solves shall not repeat the warning.
+            warnings.warn(
+                f"{what}: {code.name.lower()} (see the status of the solution): {code.advice}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
 
 def warn_not_converged(converged: NDArray[np.bool_], what: str) -> None:

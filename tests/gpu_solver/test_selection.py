@@ -131,7 +131,11 @@ def test_auto_turns_to_orthogonal_factorisation_where_the_normal_matrix_fails(or
     t = step * np.arange(count + 1)
     exact = 2 / np.sqrt(3) * -np.exp(-0.5 * t) * np.sin(np.sqrt(0.75) * t)
     assert np.abs(solution.y[:, 0, 0] - exact).max() < 1e-9
-    op = factorize(problem.c, s, weight_smooth=problem.weight_smooth)
+    weights = {
+        f"weight_{rows}": getattr(problem, f"weight_{rows}")
+        for rows in ("governing", "initial", "smooth")
+    }
+    op = factorize(problem.c, s, **weights)
     assert op.factor.method == "qr"
     np.testing.assert_allclose(op.solve(parts[1], parts[2]), solution.y, atol=1e-12)
 
