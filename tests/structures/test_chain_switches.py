@@ -13,7 +13,12 @@ from discoverers.structures.chain.dictionary import Dictionary, make_dictionary
 from discoverers.structures.chain.extraction import Extraction
 from discoverers.structures.chain.judging import Candidate, Judge
 from discoverers.structures.chain.model import Chain, ChainTask
-from discoverers.structures.chain.switches import clear_of_switches, leave_out_switches, sharpen
+from discoverers.structures.chain.switches import (
+    _without_constants,
+    clear_of_switches,
+    leave_out_switches,
+    sharpen,
+)
 from tests.structures.chain_systems import REST, data
 
 CHAIN = Chain(2, 1, ("u",))
@@ -119,6 +124,38 @@ def test_all_samples_have_their_say_where_no_law_jumps_after_all():
     assert work.task is whole
     assert work.whole is None
     np.testing.assert_array_equal(work.judge.n_observed, whole.n_observed)
+
+
+def test_a_constant_that_only_counts_from_another_level_is_left_out():
+    known = friction_search(("x", "u"))
+    free = np.ones((1, 2), dtype=bool)
+    work = replace(known, task=replace(known.task, free_x0=free, shiftable=True), pool={})
+    names = [str(term) for term in work.dictionary.terms]
+    values = {"1": 0.2, "x": -2.0, "v": -0.1, "u": 1.0, "sign(v)": -0.3}
+    support = tuple(sorted(map(names.index, values)))
+    coef = np.array([values[names[k]] for k in support])
+    # 0.2 - 2 x with x a tenth higher is -2 x.
+    shifted = work.try_support(support, coef, np.array([[0.1, 0.0]]))
+    without = tuple(k for k in support if names[k] != "1")
+    _without_constants(work)
+    assert work.ranked[0].support == without
+    found = work.pool[without]
+    assert found.rss == pytest.approx(shifted.rss, rel=1e-3)
+    level = shifted.coef[support.index(names.index("1"))] / 2.0
+    assert found.x0[0, 0] == pytest.approx(shifted.x0[0, 0] - level, abs=2e-3)
+    for kept in (replace(known, pool={support: shifted}), work):
+        before = set(kept.pool)
+        # The level is known, or there is no constant left.
+        _without_constants(kept)
+        assert set(kept.pool) == before
+
+
+@pytest.mark.slow
+def test_exact_friction_from_an_unknown_start_has_no_constant():
+    record = observe(nonlinear_oscillator("coulomb"), "acceleration", noise=0.0).training()
+    model = SKANODERegressor().fit(record.t, record.y, u=record.u)
+    (found,) = list(model.equations_.terms().values())[1:]
+    assert {str(term) for term in found} == {"x", "v", "u0", "sign(v)"}
 
 
 @pytest.mark.slow

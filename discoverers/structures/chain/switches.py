@@ -76,6 +76,37 @@ def sharpen(work: Extraction) -> None:
     if not work.ranked:
         _around_closest(work)
     work.relinearise()
+    _without_constants(work)
+
+
+def _without_constants(work: Extraction) -> None:
+    """Try the best law without constants, from the same motion counted from another level.
+
+    Where channels leave the level open and springs are linear this is the same law with fewer
+    terms. Its own calibration may have got stuck, for thin layers make the cost rugged.
+    """
+    ranked, dictionary = work.ranked, work.dictionary
+    if not (work.task.shiftable and ranked):
+        return
+    best, chain = ranked[0], dictionary.chain
+    coordinates = [sympy.Symbol(chain.state_names[place]) for place in chain.lowest]
+    constant, springs = np.zeros(chain.n_dof), np.zeros((chain.n_dof, chain.n_dof))
+    kept = []
+    for i, (k, value) in enumerate(zip(best.support, best.coef.tolist(), strict=True)):
+        term, law = dictionary.terms[k], dictionary.laws[k]
+        if term in coordinates:
+            springs[law, coordinates.index(term)] = value
+        elif term.free_symbols & set(coordinates):
+            return
+        elif not term.free_symbols and not dictionary.required[k]:
+            constant[law] += value * float(term)
+            continue
+        kept.append(i)
+    if not constant.any() or np.linalg.matrix_rank(springs) < chain.n_dof:
+        return
+    x0 = best.x0.copy()
+    x0[:, list(chain.lowest)] += np.linalg.solve(springs, constant)
+    work.try_support(tuple(best.support[i] for i in kept), best.coef[kept], x0, longer=True)
 
 
 def _around_closest(work: Extraction) -> None:
