@@ -333,9 +333,8 @@ def _solved(normal: NormalEquations, support: Sequence[int], bounds: Array) -> A
     free, index = normal.solve(support), list(support)
     if not index:
         return free
-    return bounded_step(
-        normal.gram[np.ix_(index, index)], normal.moment[index], 0.0, *bounds[:, index], free
-    )
+    gram, (lower, upper) = normal.gram[np.ix_(index, index)], bounds[:, index]
+    return bounded_step(gram, normal.moment[index], 0.0, lower, upper, free)
 
 
 def _telling(
