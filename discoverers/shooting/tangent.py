@@ -89,7 +89,7 @@ def tangent(
         residuals.append(residual)
         measured += int((~np.isnan(record.y)).sum())
     slopes = np.concatenate(parts)
-    within = (np.abs(slopes) < LARGEST).all(axis=0)  # False of NaN, too.
+    within = np.asarray((np.abs(slopes) < LARGEST).all(axis=0))  # False of NaN, too.
     if not within[n:].all() or np.any(own[~within[:n]] != 0.0):
         return None
     # Of large coordinates an exponential is beyond numbers: no candidate there.

@@ -34,7 +34,7 @@ def read_force_on(
     """
     if force_on is None:
         named: Sequence[int | str] = range(1, n_inputs + 1)
-    elif isinstance(force_on, str | Integral):
+    elif isinstance(force_on, str | int | Integral):
         named = [force_on]
     else:
         named = list(force_on)
