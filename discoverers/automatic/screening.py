@@ -115,11 +115,11 @@ def _beside(
     members: Support, places: NDArray[np.intp], cross: Array, moment: Array, energy: float
 ) -> Array:
     """Losses of a set of monomials with each column added; infinite where the set is singular."""
-    index = list(members)
+    index = np.array(members, dtype=np.intp)
     rest, left = moment, np.ones(len(moment))
-    if index:
+    if index.size:
         try:
-            root = np.linalg.cholesky(cross[np.ix_(index, places[index])])
+            root = np.linalg.cholesky(cross[index][:, places[index]])
         except np.linalg.LinAlgError:
             return np.full(len(moment), np.inf)
         taken = np.linalg.solve(root, cross[index])

@@ -4,7 +4,10 @@ from math import comb
 
 import numpy as np
 import pytest
+import sympy
 
+from discoverers import SMNNDiscoverer
+from discoverers.automatic import proposals as proposing
 from discoverers.automatic import screening
 from discoverers.automatic.atoms import templates_for
 from discoverers.automatic.screening import affordable, screened
@@ -80,3 +83,24 @@ def test_with_few_states_nothing_is_left_out(n_states):
 
 def test_with_ten_states_pairs_stay_few():
     assert 500 < affordable(10, 67) < 1500
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_law_is_found_among_the_functions_that_are_left(monkeypatch):
+    t = np.linspace(0.0, 10.0, 150)
+    X = np.exp(3.0 + (np.log(0.1) - 3.0) * np.exp(-0.3 * t))[:, None]  # x' = .9 x - .3 x log x
+    monkeypatch.setattr(screening, "MOST_PAIRS", 4.0 * 120**2 / 2.0)
+    left, of = [], proposing.screened
+
+    def noted(filtered, *others):
+        left.append((len(of(filtered, *others)), filtered.shape[1]))
+        return of(filtered, *others)
+
+    monkeypatch.setattr(proposing, "screened", noted)
+    model = SMNNDiscoverer("auto").fit(t, X)
+    assert all(kept <= 120 < columns for kept, columns in left)
+    x = sympy.Symbol("x0")
+    found = model.equations_["x0"].as_coefficients_dict()
+    assert set(found) == {x, x * sympy.log(x)}
+    assert float(found[x * sympy.log(x)]) == pytest.approx(-0.3, rel=1e-3)
+    assert float(found[x]) == pytest.approx(0.9, rel=1e-3)
