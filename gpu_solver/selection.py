@@ -215,6 +215,13 @@ def solve(
         If ``on_failure="raise"`` and an answer misses its initial values, there are fewer of them
         than the order of the equations, or an iterative method did not converge.
 
+    Notes
+    -----
+    Solutions that grow by more than about 1e6 over the span are damped where the truncation of the
+    steps costs more than giving way at the start. For equations of first order that shows in the
+    initial values; those of higher order may meet them and leave the solution over the first steps,
+    which is not told. Solving with half the steps shows it: the answer changes.
+
     Examples
     --------
     >>> import numpy as np
