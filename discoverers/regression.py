@@ -23,7 +23,7 @@ from .sparse import GradedCriterion, NormalEquations, SubsetSearch, search_subse
 from .sparse.bounded import bounded_step
 from .sparse.criterion import deviance
 from .sparse.search import forward_support
-from .stretches import between_gaps, trial_share, trial_stretches
+from .stretches import integrated_stretches, trial_share, trial_stretches
 from .trajectories import Trajectories
 from .whitening import Windows, split_windows, whitened_for_drifts
 
@@ -167,7 +167,7 @@ def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) ->
         low = max(rows.start - MARGIN, 0)
         slopes = denoised.slopes[run][low : rows.stop + MARGIN]
         steps = denoised.steps[run][low : low + len(slopes) - 1]
-        stretches = _stretches(integral, steps)
+        stretches = integrated_stretches(integral, steps)
         error = integrate_stretches(integral, stretches, steps, slopes) - integrate_stretches(
             integral.reference, stretches, steps, slopes
         )
@@ -181,15 +181,6 @@ def allow_for_truncation(denoised: Denoised, integral: Integral, window: int) ->
         np.where(part > 0, part / (1.0 + part * variance), 0.0) for part in denoised.precision
     )
     return replace(denoised, precision=precision)
-
-
-def _stretches(integral: Integral, steps: Array) -> list[slice]:
-    """Rows of a run that are integrated on their own."""
-    return [
-        slice(piece.start + part.start, piece.start + part.stop)
-        for piece in between_gaps(steps)
-        for part in integral.segments(piece.stop - piece.start)
-    ]
 
 
 def screen_candidates(
@@ -244,7 +235,7 @@ def build_regression(
         trajectories, denoised.states, denoised.slopes, denoised.steps, strict=True
     ):
         theta = library.evaluate(states, run.u)[:, kept]
-        stretches = _stretches(integral, steps)
+        stretches = integrated_stretches(integral, steps)
         signal = input_between_samples(run)
         if signal is None:
             integrated = denoised.time_scale * integrate_stretches(

@@ -311,7 +311,8 @@ class SMNNDiscoverer(BaseDiscoverer):
         failed = refined is None and not selection.explained
         found = replace(found, converged=found.converged and not (stopped or failed))
         others = others_refined(selection, refined) if refined else others_selected(selection)
-        if isinstance(library, AutoLibrary) and worth_growing(found.extras["chi2_"]):
+        auto = isinstance(library, AutoLibrary) and not stopped
+        if auto and worth_growing(found.extras["chi2_"]):
             coef = refined.coef if refined else selection.coef
             followed = refined.states if refined and (refined.chi2 <= MISFIT).all() else None
             grown = grow(selection, coef, library, self.window, self._iterations, followed)

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["between_gaps", "spread_stretches", "trial_share", "trial_stretches"]
+from .integration import Integral
+
+__all__ = [
+    "between_gaps",
+    "integrated_stretches",
+    "spread_stretches",
+    "trial_share",
+    "trial_stretches",
+]
 
 TRIAL_SAMPLES = 16_384
 """Weights for records of more than twice as many samples are chosen on so many, in stretches."""
@@ -50,6 +58,35 @@ def between_gaps(steps: NDArray[np.float64]) -> list[slice]:
         if min(first - bounds[-1], n - first) >= LEAST_BESIDE_GAP:
             bounds.append(first)
     return [slice(start, stop) for start, stop in zip(bounds, [*bounds[1:], n], strict=True)]
+
+
+def integrated_stretches(integral: Integral, steps: NDArray[np.float64]) -> list[slice]:
+    """Rows of a run that are integrated on their own: the integral's, and no gap in any.
+
+    Parameters
+    ----------
+    integral : Integral
+    steps : ndarray of shape (n - 1,)
+        In any unit of time.
+
+    Returns
+    -------
+    list of slice
+        In order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from discoverers.integration import MechanisticIntegral
+    >>> from discoverers.stretches import integrated_stretches
+    >>> integrated_stretches(MechanisticIntegral(), np.diff(np.r_[0:20, 60:80]))
+    [slice(0, 20, None), slice(20, 40, None)]
+    """
+    return [
+        slice(piece.start + part.start, piece.start + part.stop)
+        for piece in between_gaps(steps)
+        for part in integral.segments(piece.stop - piece.start)
+    ]
 
 
 def spread_stretches(lengths: Sequence[int], length: int, most: int) -> list[tuple[int, slice]]:

@@ -21,6 +21,7 @@ from discoverers.integration import Integral, integrate_stretches
 from discoverers.shooting.program import Program, compile_terms
 from discoverers.sparse import NormalEquations
 from discoverers.sparse.criterion import deviance
+from discoverers.stretches import integrated_stretches
 from discoverers.trajectories import Trajectories
 from discoverers.whitening import split_windows, whitened_rows
 
@@ -102,7 +103,7 @@ class WeakForm:
         unit = 1.0 / float(np.median(precision[precision > 0]))
         for i, steps in enumerate(self.denoised.steps):
             n = len(steps) + 1
-            stretches = self.integral.segments(n)
+            stretches = integrated_stretches(self.integral, steps)
             integrated = integrate_stretches(self.integral, stretches, steps, np.eye(n))
             columns = np.column_stack(
                 [self.denoised.time_scale * integrated, self.denoised.data[i][:, state]]

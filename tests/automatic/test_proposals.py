@@ -11,9 +11,13 @@ from discoverers import SMNNDiscoverer
 from discoverers.automatic import search as searching
 from discoverers.automatic.atoms import PARAMETER, Template
 from discoverers.automatic.kernels import refine_constants
+from discoverers.automatic.proposals import WeakForm
 from discoverers.automatic.subsets import search_subsets
+from discoverers.denoising import denoise
+from discoverers.integration import MechanisticIntegral
 from discoverers.shooting.program import compile_terms
 from discoverers.sparse import NormalEquations
+from discoverers.trajectories import as_trajectories
 
 x = sympy.Symbol("x")
 
@@ -105,31 +109,36 @@ def test_ctrl_c_leaves_the_estimator_as_it_was(monkeypatch):
     assert "x0" in str(model.fit(t, X).equations_)
 
 
+class Watch:
+    """A callback that ends tasks of some names and notes all of them."""
+
+    def __init__(self, ending):
+        self.ending = ending
+        self.seen = []
+
+    def setup(self, estimator, context):
+        """Before the fit."""
+
+    def teardown(self, estimator, context):
+        """After the fit."""
+
+    def on_fit_task_begin(self, estimator, context, **_):
+        """Before a task."""
+
+    def on_fit_task_end(self, estimator, context, **_):
+        self.seen.append(context.task_name.split()[0])
+        return context.task_name.startswith(self.ending)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_callbacks_see_the_sweeps_and_may_end_them():
-    class Watch:
-        seen = 0
-
-        def setup(self, estimator, context):
-            """Before the fit."""
-
-        def teardown(self, estimator, context):
-            """After the fit."""
-
-        def on_fit_task_begin(self, estimator, context, **_):
-            """Before a task."""
-
-        def on_fit_task_end(self, estimator, context, **_):
-            if context.task_name.startswith("sweep"):
-                type(self).seen += 1
-                return True
-            return False
-
+@pytest.mark.parametrize(("ending", "sweeps"), [("sweep", 1), ("stage", 0)])
+def test_callbacks_see_the_sweeps_and_may_end_them(ending, sweeps):
     t, X = record()
+    watch = Watch(ending)
     model = SMNNDiscoverer("auto")
-    model.set_callbacks(Watch())
+    model.set_callbacks(watch)
     model.fit(t, X)
-    assert Watch.seen == 1
+    assert watch.seen.count("sweep") == sweeps
     assert np.isfinite(model.simulate(t, model.x0_[0])).all()
 
 
@@ -140,3 +149,17 @@ def test_charges_of_powers_grow_with_the_degree():
     charges = [held[x**d].charge(100, 1) for d in (2, 3, 4, 5)]
     assert np.all(np.diff(charges) > 1.0)
     assert isinstance(held[x**2], Template)
+
+
+def test_no_quadrature_reaches_over_a_gap():
+    t = np.concatenate([np.linspace(0.0, 4.0, 41), np.linspace(9.0, 13.0, 41)])
+    trajectories = as_trajectories(t, np.exp(-0.3 * t))
+    form = WeakForm(trajectories, denoise(trajectories), MechanisticIntegral(), 30, ("x0",))
+    (rows,) = form.filter(0, 0.0).rows
+    assert rows.shape[1] == 82
+    assert not (np.any(rows[:, :41], axis=1) & np.any(rows[:, 41:], axis=1)).any()
+    # Rows know of neighbours: without a gap some read values on both sides.
+    even = as_trajectories(np.linspace(0.0, 8.1, 82), np.exp(-0.3 * np.linspace(0.0, 8.1, 82)))
+    form = WeakForm(even, denoise(even), MechanisticIntegral(), 30, ("x0",))
+    (rows,) = form.filter(0, 0.0).rows
+    assert (np.any(rows[:, :41], axis=1) & np.any(rows[:, 41:], axis=1)).any()
