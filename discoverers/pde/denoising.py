@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,12 @@ ORDER = 4
 """Order of the penalised derivative: the pass band is flat to within 1 % up to half the cut-off."""
 
 STRENGTHS = 10.0 ** np.arange(-3.0, 11.1, 0.5)
+
+OWN_ERROR = 1e-3
+"""Error of a smoother, in standard deviations of the field, that says nothing of the seam."""
+
+EVEN = 2.0
+"""Difference in -2 log likelihood by which a ring may be behind."""
 
 SEAM = 3
 SEAM_FACTOR = 1.3
@@ -277,7 +284,7 @@ def denoise_field(field: Field, periodic: bool | None, noise_std: Array | None =
     field : Field
     periodic : bool or None
         Whether the positions close to a ring; None asks what a smoother on a ring leaves at the
-        ends.
+        ends, and whether it predicts better than one between ends.
     noise_std : ndarray of shape (V,), optional
 
     Returns
@@ -291,18 +298,17 @@ def denoise_field(field: Field, periodic: bool | None, noise_std: Array | None =
     def smoothers(space: RoughnessBasis) -> tuple[FieldSmoother, ...]:
         return tuple(fit_smoother(field.X[:, :, v], time, space, known[v]) for v in range(n_states))
 
-    chosen: tuple[FieldSmoother, ...] = ()
-    if periodic is not False:
-        chosen = smoothers(periodic_basis(len(field.x)))
-        if periodic is None:
-            periodic = _closes(field, chosen)
-    if not periodic:
-        chosen = smoothers(bounded_basis(field.x))
+    if periodic is None:
+        ring, interval = smoothers(periodic_basis(len(field.x))), smoothers(bounded_basis(field.x))
+        periodic = _closes(field, ring) and _predicts_as_well(field, ring, interval)
+        chosen = ring if periodic else interval
+    else:
+        chosen = smoothers(periodic_basis(len(field.x)) if periodic else bounded_basis(field.x))
     t = field.t if field.uniform else np.linspace(field.t[0], field.t[-1], len(field.t))
     empty = np.empty(0)
-    frame = Denoised(field, bool(periodic), chosen, t, empty, empty)
+    frame = Denoised(field, periodic, chosen, t, empty, empty)
     data, states = frame.prepare(field.X)
-    return Denoised(field, bool(periodic), chosen, t, data, states)
+    return Denoised(field, periodic, chosen, t, data, states)
 
 
 def _closes(field: Field, ring: tuple[FieldSmoother, ...]) -> bool:
@@ -317,6 +323,23 @@ def _closes(field: Field, ring: tuple[FieldSmoother, ...]) -> bool:
         if float(near[0]) > SEAM_FACTOR * inside + floor:
             return False
     return True
+
+
+def _predicts_as_well(
+    field: Field, ring: tuple[FieldSmoother, ...], interval: tuple[FieldSmoother, ...]
+) -> bool:
+    """Whether a ring's smoother misses cells that it does not see by no more than an interval's.
+
+    Noise may hide a kink at the seam, to which the ring's smoother gives way; but then it has to be
+    rough everywhere. Errors next to nothing beside the field are either smoother's own.
+    """
+    behind = 0.0
+    for v, (closed, between_ends) in enumerate(zip(ring, interval, strict=True)):
+        floor = (OWN_ERROR * np.nanstd(field.X[:, :, v])) ** 2 + 1e-300
+        behind += closed.observed.sum() * math.log(
+            (closed.gcv + floor) / (between_ends.gcv + floor)
+        )
+    return behind <= EVEN
 
 
 START = 24

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from discoverers import PDEDiscoverer
 from discoverers.pde.denoising import (
     bounded_basis,
     denoise_field,
@@ -62,3 +63,19 @@ def test_rings_are_told_from_intervals(ring, closed, share):
     X = closed.noisy(exact, share)[:, :, None]
     assert denoise_field(Field(t, x, X), None).periodic
     assert not denoise_field(Field(t, x[10:70], X[:, 10:70]), None).periodic
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_noise_does_not_hide_that_a_field_between_walls_is_no_ring(noise):
+    """Where it is zero at both walls the field closes, and only its slope does not."""
+    x, t = np.linspace(0.0, 1.0, 80), np.linspace(0.0, 2.0, 120)
+    modes = ((1, 1.0), (2, 0.7), (3, 0.5))
+    X = sum(
+        a * np.exp(-0.1 * (k * np.pi) ** 2 * t[:, None]) * np.sin(k * np.pi * x) for k, a in modes
+    )
+    X = X + noise * X.std() * np.random.default_rng(0).normal(size=X.shape)
+    model = PDEDiscoverer().fit(t, X, x=x)
+    assert not model.periodic_
+    comparison = model.equations_.compare(["0.1*u_xx"])
+    assert comparison.exact, model.equations_
+    assert comparison.max_coefficient_error < 0.002
