@@ -148,7 +148,8 @@ def estimate_noise(
         by_difference = sum(value * count for value, count in finite) / sum(n for _, n in finite)
         return min(by_residual, float(by_difference))
 
-    amplitude = max(float(values.std()), 1e-8 * float(np.abs(values).max(initial=0.0)), 1e-150)
+    # A state that is exactly 0 throughout has no size; anything else would divide by nothing.
+    amplitude = max(float(values.std()), 1e-8 * float(np.abs(values).max(initial=0.0))) or 1.0
     discrepancy = (RELATIVE_FLOOR * amplitude) ** 2
     constant, share = level(0.0), 0.0
     if constant > discrepancy:

@@ -103,7 +103,10 @@ class Case:
         return Case(self.group, lead, count, self.variables, self.order, self.shared)
 
     def inputs(self, seed: int = 0) -> Inputs:
-        """Draw the data: stable first-order equations ``k y + y' = d`` on a grid of about 0.01."""
+        """Draw the data: stable first-order equations ``k y + y' = d`` on a grid of about 0.01.
+
+        k and d swing slowly, so that the steps resolve the solutions.
+        """
         rng = np.random.default_rng(seed)
         T, V, R = self.steps, self.variables, self.order
         shape = (1,) if self.shared else (*self.batch, T)
@@ -111,13 +114,13 @@ class Case:
         if self.shared:
             c[..., 0, 0, 1] = 1.0  # y' = d, as in the published Lorenz experiment
         else:
-            mixing = 0.2 * rng.standard_normal((*shape, V, V)) + np.eye(V)
-            c[..., 0] = mixing * rng.uniform(0.5, 1.5, (*shape, 1, 1))
-            c[..., 1] = np.eye(V) + 0.05 * rng.standard_normal((*shape, V, V))
-            c[..., 2:] = 0.01 * rng.standard_normal((*shape, V, V, R - 1))
+            swing = _swings(rng, self.batch, T, 1)[..., None]
+            mixing = 0.2 * rng.standard_normal((*self.batch, 1, V, V)) + np.eye(V)
+            c[..., 0] = mixing * (1.0 + 0.5 * swing)
+            c[..., 1] = np.eye(V) + 0.05 * rng.standard_normal((*self.batch, 1, V, V)) * swing
         steps = (1,) if self.shared else (*self.batch, T - 1)
         s = np.full(steps, 0.01) if self.shared else 0.01 * rng.uniform(0.8, 1.2, steps)
-        d = rng.standard_normal((*self.batch, T, V))
+        d = _swings(rng, self.batch, T, V)
         u = rng.standard_normal((*self.batch, 1, V, 1))
         upstream = rng.standard_normal((*self.batch, T, V, R + 1))
         return Inputs(c, d, u, s, upstream, ("d", "u") if self.shared else ("c", "d", "u", "s"))
@@ -130,6 +133,13 @@ class Case:
     def from_dict(cls, fields: dict[str, Any]) -> Case:
         """Rebuild a case from `to_dict`."""
         return cls(**{**fields, "batch": tuple(fields["batch"])})
+
+
+def _swings(rng: np.random.Generator, batch: tuple[int, ...], n: int, variables: int) -> Array:
+    """Sines of random frequency and phase on a grid of 0.01, shape (batch..., n, variables)."""
+    frequency = rng.uniform(0.5, 2.0, (*batch, 1, variables))
+    phase = rng.uniform(0.0, 2.0 * np.pi, (*batch, 1, variables))
+    return np.sin(0.01 * np.arange(n)[:, None] * frequency + phase)
 
 
 def cases_of(group: str, quick: bool = False) -> tuple[Case, ...]:
