@@ -37,7 +37,7 @@ def prey_and_predators(tmp_path_factory):
     return str(path)
 
 
-def expect_error(capsys, argv, *pieces, code=2):
+def assert_told_in_one_line(capsys, argv, *pieces, code=2):
     """Run and check exit code, one line on stderr, nothing on stdout, and what the line names."""
     assert main(["fit", *argv]) == code
     captured = capsys.readouterr()
@@ -95,45 +95,47 @@ GOOD = "t,x,y\n0,1,2\n0.1,1.1,2.1\n0.2,1.2,2.0\n"
     ],
 )
 def test_a_wrong_table_is_told_in_one_line(capsys, table, text, options, pieces):
-    expect_error(capsys, [table(text), *options], *pieces)
+    assert_told_in_one_line(capsys, [table(text), *options], *pieces)
 
 
 def test_a_missing_file_is_named(capsys):
-    expect_error(capsys, ["missing.csv"], "missing.csv: there is no such file")
+    assert_told_in_one_line(capsys, ["missing.csv"], "missing.csv: there is no such file")
 
 
 def test_a_folder_is_no_table(capsys, tmp_path):
-    expect_error(capsys, [str(tmp_path)], "this is a folder")
+    assert_told_in_one_line(capsys, [str(tmp_path)], "this is a folder")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission_is_named(capsys, table):
     path = table(GOOD)
     os.chmod(path, 0)
-    expect_error(capsys, [path], "cannot be read: Permission denied")
+    assert_told_in_one_line(capsys, [path], "cannot be read: Permission denied")
 
 
 def test_binary_content_is_named(capsys, tmp_path):
     path = tmp_path / "image.csv"
     path.write_bytes(b"t,x\n\xff\xfe\x00\x01\n")
-    expect_error(capsys, [str(path)], "byte 4 is not UTF-8")
+    assert_told_in_one_line(capsys, [str(path)], "byte 4 is not UTF-8")
 
 
 def test_a_file_in_the_way_of_the_folder_is_named(capsys, table):
     path = table(GOOD)
-    expect_error(capsys, [path, "--out", path], "--out", "in the way")
+    assert_told_in_one_line(capsys, [path, "--out", path], "--out", "in the way")
 
 
 def test_times_may_start_again_in_another_run_only(capsys, table):
     text = "run,t,x\na,0,1\na,1,2\na,2,3\nb,0,1\nb,1,2\nb,1,3\n"
-    expect_error(
+    assert_told_in_one_line(
         capsys, [table(text), "--trajectory-column", "run"], "line 7", "increase within run 'b'"
     )
 
 
 def test_an_empty_run_label_is_named(capsys, table):
     text = "run,t,x\na,0,1\n,1,2\n"
-    expect_error(capsys, [table(text), "--trajectory-column", "run"], "line 3, column 'run'")
+    assert_told_in_one_line(
+        capsys, [table(text), "--trajectory-column", "run"], "line 3, column 'run'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,9 @@ def test_dates_are_read_as_dates(table):
 
 def test_a_wrong_date_is_named(capsys, table):
     text = "when,x\n2024-02-28,1\n2024-02-30,2\n"
-    expect_error(capsys, [table(text), "--time", "when"], "line 3, column 'when'", "'2024-02-30'")
+    assert_told_in_one_line(
+        capsys, [table(text), "--time", "when"], "line 3, column 'when'", "'2024-02-30'"
+    )
 
 
 def test_columns_take_the_roles_that_they_are_given(table):

@@ -42,7 +42,7 @@ def close(mine, expected, tolerance=1e-10):
     torch.testing.assert_close(mine / scale, expected / scale, rtol=0.0, atol=tolerance)
 
 
-def compare(oracle, parts, weights=(), **settings):
+def assert_is_dense(oracle, parts, weights=(), **settings):
     """Answers and gradients against dense QR that torch differentiates."""
     inputs = tensors(parts)
     y, status, gradients = by_kernels(inputs, weights, **settings)
@@ -59,31 +59,31 @@ def test_a_lane_for_each_problem_gives_the_dense_answer_and_its_gradients(oracle
     c, d, u, s = parts_of(oracle, 0, (1, 3, 1), 3, (2,), n_init=2, orders=2)
     u[:, 1, 0, 1] = np.nan
     weights = (0.8, 1.5, np.array([1.0, 0.7, 0.5, 0.2]))
-    compare(oracle, (c, d, u, s), weights, segment=0)
+    assert_is_dense(oracle, (c, d, u, s), weights, segment=0)
 
 
 def test_segments_of_time_give_the_dense_answer_and_its_gradients(oracle):
     parts = parts_of(oracle, 1, (1, 2, 1), 9, (2,), n_init=4, orders=2)
     weights = (np.linspace(0.5, 1.0, 9)[:, None], 1.5, np.array([1.0, 0.7, 0.5]))
-    compare(oracle, parts, weights, segment=3)  # the last reaches one time too far
+    assert_is_dense(oracle, parts, weights, segment=3)  # the last reaches one time too far
 
 
 def test_times_between_many_segments_are_cut_again(oracle, monkeypatch):
     monkeypatch.setattr(partition, "SHORT_CHAIN", 3)
-    compare(oracle, parts_of(oracle, 2, (1, 1, 1), 13, (2,)), segment=2)
+    assert_is_dense(oracle, parts_of(oracle, 2, (1, 1, 1), 13, (2,)), segment=2)
 
 
 @pytest.mark.parametrize(("segment", "sizes"), [(0, (2, 1, 3)), (2, (1, 1, 2))])
 def test_what_is_shared_or_constant_gets_the_sum_of_its_gradients(oracle, segment, sizes):
     c, d, u, s = parts_of(oracle, 3, sizes, 4, (2,))
     weights = (0.9, 1.1, np.array([1.0, 0.6]))
-    compare(oracle, (c[0, :1], d[:, :1], u, s[0, :1]), weights, segment=segment)
+    assert_is_dense(oracle, (c[0, :1], d[:, :1], u, s[0, :1]), weights, segment=segment)
 
 
 @pytest.mark.parametrize("segment", [0, 2])
 def test_decoupled_variables_are_lanes_and_zeros_of_c_still_get_gradients(oracle, segment):
     c, d, u, s = parts_of(oracle, 4, (2, 1, 2), 4, (2,))
-    compare(oracle, (c * np.eye(2)[:, :, None], d, u, s), decoupled=True, segment=segment)
+    assert_is_dense(oracle, (c * np.eye(2)[:, :, None], d, u, s), decoupled=True, segment=segment)
 
 
 @pytest.mark.parametrize("segment", [0, 2])

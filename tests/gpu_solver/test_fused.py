@@ -39,7 +39,7 @@ def by_lapack(*parts):
     return solve(LinearODEProblem(*parts), "lapack").y
 
 
-def compare(reference, parts, weights=(1.0, 1.0, 1.0), tolerance=1e-9):
+def assert_agrees(reference, parts, weights=(1.0, 1.0, 1.0), tolerance=1e-9):
     """Answer and gradients of "fused" against another way to solve."""
     found = []
     for answer in (lambda *given: solve(LinearODEProblem(*given), "fused").y, reference):
@@ -75,36 +75,36 @@ def test_answers_and_gradients_are_those_of_a_dense_solve(
     if sizes[1] > 1 and data.draw(st.booleans()):
         parts[2][..., -1, :, -1] = np.nan
     weights = (0.8, 1.5, np.array([1.0, 0.7, 0.5])[: sizes[1] + 1])
-    compare(oracle.torch_solutions, parts, weights)
+    assert_agrees(oracle.torch_solutions, parts, weights)
 
 
 def test_segments_of_time_give_the_answers_and_gradients_of_a_dense_solve(oracle):
-    compare(oracle.torch_solutions, random_parts(0, (1, 2, 1), 515, orders=2))
+    assert_agrees(oracle.torch_solutions, random_parts(0, (1, 2, 1), 515, orders=2))
 
 
 @pytest.mark.parametrize("steps", [512, 513, 514, 600])
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_segments_of_time_give_the_same_answers_and_gradients(steps, batch):
-    compare(by_lapack, random_parts(steps, (1, 2, 1), steps, batch, orders=2))
+    assert_agrees(by_lapack, random_parts(steps, (1, 2, 1), steps, batch, orders=2))
 
 
 @pytest.mark.parametrize("n_init", [1, 3, 530])
 def test_segments_take_initial_rows_at_any_time(n_init):
     parts = random_parts(1, (2, 2, 2), 530, n_init=n_init, orders=2)
     parts[2][-1, 0, 1] = np.nan
-    compare(by_lapack, parts, (1.3, np.array([0.9, 0.4]), np.array([1.0, 0.5, 0.2])))
+    assert_agrees(by_lapack, parts, (1.3, np.array([0.9, 0.4]), np.array([1.0, 0.5, 0.2])))
 
 
 def test_segments_sum_gradients_of_what_is_constant_in_time():
     c, d, u, s = random_parts(2, (1, 2, 1), 700, orders=2)
-    compare(by_lapack, (c[:1], d, u, s[:1]))
-    compare(by_lapack, (c, d[:1], u, s))
+    assert_agrees(by_lapack, (c[:1], d, u, s[:1]))
+    assert_agrees(by_lapack, (c, d[:1], u, s))
 
 
 @pytest.mark.parametrize("steps", [6, 600])
 def test_decoupled_variables_are_problems_and_c_still_gets_all_its_gradient(oracle, steps):
     reference, batch = (oracle.torch_solutions, (2,)) if steps == 6 else (by_lapack, ())
-    compare(reference, random_parts(3, (3, 2, 3), steps, batch, orders=2, decoupled=True))
+    assert_agrees(reference, random_parts(3, (3, 2, 3), steps, batch, orders=2, decoupled=True))
 
 
 @given(steps=st.integers(40, 5000), wanted=st.integers(2, 400))
@@ -312,7 +312,7 @@ def test_a_shared_left_hand_side_is_factorised_once_with_the_same_results(oracle
     weights = (0.8, np.array([0.9, 0.4]), np.array([1.0, 0.7, 0.5]))
     reference = by_lapack if batch == (200,) else oracle.torch_solutions
     for parts in ((c[at], d, u, s[at]), (c[at][:1], d, u[at], s[at][:1])):
-        compare(reference, parts, weights)
+        assert_agrees(reference, parts, weights)
         right = tensors(parts)
         found = []
         for left in (parts[0], np.broadcast_to(parts[0], (*batch, *parts[0].shape)).copy()):

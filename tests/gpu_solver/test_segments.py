@@ -27,7 +27,7 @@ def inverse_blocks(system):
     return np.linalg.inv(system.dense()).reshape(*system.batch_shape, steps, n, steps, n)
 
 
-def check(system, factor, rhs):
+def assert_agrees_with_dense(system, factor, rhs):
     """Compare all that a factor offers with dense algebra."""
     steps, n = system.n_steps, system.block_size
     dense = system.dense()
@@ -61,7 +61,7 @@ def test_everything_agrees_with_dense_algebra(problems, steps, n, columns, seed)
     diagonal, lower = random_system(seed, (problems,), steps=steps, n=n)
     rhs = np.random.default_rng(seed).normal(size=(problems, steps, n, columns))
     system = BlockTridiagonal(diagonal, lower)
-    check(system, system.factorize("segments"), rhs)
+    assert_agrees_with_dense(system, system.factorize("segments"), rhs)
 
 
 @pytest.mark.parametrize("method", ["segments", "blocked", "auto"])
@@ -69,7 +69,9 @@ def test_everything_agrees_with_dense_algebra(problems, steps, n, columns, seed)
 def test_large_blocks(method, n):
     diagonal, lower = random_system(n, (1,), steps=22, n=n)
     system = BlockTridiagonal(diagonal, lower)
-    check(system, system.factorize(method), np.random.default_rng(1).normal(size=(1, 22, n, 5)))
+    assert_agrees_with_dense(
+        system, system.factorize(method), np.random.default_rng(1).normal(size=(1, 22, n, 5))
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -102,7 +104,7 @@ def test_any_number_of_groups_gives_the_same_answers(monkeypatch, groups, steps)
     system = BlockTridiagonal(diagonal, lower)
     factor = system.factorize("segments")
     assert len(factor._state.segments.problems) == groups
-    check(system, factor, np.random.default_rng(0).normal(size=(steps, 3, 2)))
+    assert_agrees_with_dense(system, factor, np.random.default_rng(0).normal(size=(steps, 3, 2)))
 
 
 def test_the_number_of_threads_changes_no_bit(monkeypatch):
