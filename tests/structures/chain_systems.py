@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from discoverers.shooting import Record
-from discoverers.structures import Channel, Data
+from discoverers.structures import Channel, Data, Options
+from discoverers.structures.chain.model import Chain, ChainTask
 
 Array = NDArray[np.float64]
 Law = Callable[[Array, Array, Array], Array]
@@ -15,6 +16,7 @@ Law = Callable[[Array, Array, Array], Array]
 ACCELERATION = (Channel("a", rates={"v": 1.0}),)
 UNKNOWN = np.full((1, 2), np.nan)
 REST = np.zeros((1, 2))
+CHAIN = Chain(2, 1, ("u",))
 
 
 def force(t: Array) -> Array:
@@ -52,3 +54,16 @@ def data(
     y = y + noise * np.random.default_rng(seed).normal(size=y.shape)
     names = () if u is None else ("u",)
     return Data((Record.make(t, y, u),), channels, names, x0)
+
+
+def task_at_rest(given: Data, floor: float) -> ChainTask:
+    """The problem of a forced oscillator that starts from rest."""
+    return ChainTask(
+        CHAIN,
+        given,
+        Options(),
+        given.records,
+        np.zeros((1, 2), dtype=bool),
+        False,
+        np.array([floor]),
+    )

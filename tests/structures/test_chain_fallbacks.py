@@ -22,27 +22,22 @@ from discoverers.structures.chain.corners import _calibrated, _relinearised, kno
 from discoverers.structures.chain.dictionary import Corner, make_dictionary
 from discoverers.structures.chain.extraction import Extraction
 from discoverers.structures.chain.judging import Judge
-from discoverers.structures.chain.model import Chain, ChainTask
-from tests.structures.chain_systems import ACCELERATION, REST, data, duffing, force, oscillator
+from tests.structures.chain_systems import (
+    ACCELERATION,
+    CHAIN,
+    REST,
+    data,
+    duffing,
+    force,
+    oscillator,
+    task_at_rest,
+)
 
 T = np.arange(201) * 0.1
-CHAIN = Chain(2, 1, ("u",))
 
 
 def clearance(x, v, u):
     return -3.0 * x - 0.1 * v + u - np.abs(x - 0.5) + np.abs(x + 0.5)
-
-
-def task_at_rest(given, floor):
-    return ChainTask(
-        CHAIN,
-        given,
-        Options(),
-        given.records,
-        np.zeros((1, 2), dtype=bool),
-        False,
-        np.array([floor]),
-    )
 
 
 # --- corners

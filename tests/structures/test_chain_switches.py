@@ -12,31 +12,22 @@ from discoverers.structures import Options
 from discoverers.structures.chain.dictionary import Dictionary, make_dictionary
 from discoverers.structures.chain.extraction import Extraction
 from discoverers.structures.chain.judging import Candidate, Judge
-from discoverers.structures.chain.model import Chain, ChainTask
+from discoverers.structures.chain.model import ChainTask
 from discoverers.structures.chain.switches import (
     _without_constants,
     clear_of_switches,
     leave_out_switches,
     sharpen,
 )
-from tests.structures.chain_systems import REST, data
+from tests.structures.chain_systems import CHAIN, REST, data, task_at_rest
 
-CHAIN = Chain(2, 1, ("u",))
 SPEEDS = np.array([1.0, 0.6, 0.2, -0.3, -0.8, -0.5, -0.1, -1e-6, -0.2, -0.6, -1.0, -0.7, -0.4])
 
 
 def task_of(speeds: np.ndarray) -> ChainTask:
     t = np.arange(len(speeds)) * 0.1
     given = data(t, np.cos(t), np.sin(t), REST)
-    return ChainTask(
-        CHAIN,
-        given,
-        Options(),
-        given.records,
-        np.zeros((1, 2), dtype=bool),
-        False,
-        np.array([1e-9]),
-    )
+    return task_at_rest(given, 1e-9)
 
 
 def law(dictionary: Dictionary, names: tuple[str, ...], speeds: np.ndarray) -> Candidate:
