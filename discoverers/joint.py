@@ -259,7 +259,8 @@ class JointProblem:
         self, coef: Array, states: Sequence[Array], link: Array, columns: NDArray[np.intp]
     ) -> Reduced:
         """Eliminate the states' steps; raises `FloatingPointError` where that is not possible."""
-        both = np.zeros(((k := len(columns)), k + 1))
+        k = len(columns)
+        both = np.zeros((k, k + 1))
         solved = np.empty((self.n_nodes, len(coef), k + 1))
         first = 0
         for local, nodes in self._local(coef, states, link, columns):
@@ -301,7 +302,8 @@ class JointProblem:
             coef = coef.copy()
             coef.flat[columns] = np.clip(coef.ravel()[columns], *bounds)
             coef = self.rules.complete(coef)
-        costs, damping, converged = self.costs(coef, states, link), 0.0, False
+        costs = self.costs(coef, states, link)
+        damping, converged = 0.0, False
         for _ in range(MAX_STEPS):
             try:
                 local = self.linearise(coef, states, link, columns)
