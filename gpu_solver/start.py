@@ -6,6 +6,7 @@ solutions grow without bound, that is at the initial values, without any loss of
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,8 @@ def judge_start(problem: LinearODEProblem, y: Any, status: Codes) -> tuple[Array
         if problem.n_equations > problem.n_variables:
             return misfit, status
         count = _count(known)
-        plenty = problem.n_variables * problem.order
-        if type(count) is int and count >= plenty and not (misfit > TOLERANCE).any():
+        enough = type(count) is int and count >= problem.n_variables * _highest_order(problem)
+        if enough and not (misfit > TOLERANCE).any():
             return misfit, status  # the usual case
         surplus = count - _freedom(problem)
         solved = status <= int(SolverStatus.ILL_CONDITIONED)
@@ -86,13 +87,13 @@ def judge_start(problem: LinearODEProblem, y: Any, status: Codes) -> tuple[Array
 def _largest(values: Array, axes: int) -> Array:
     """Maximum over the last axes, NaN left out; many short ones side by side, which is faster."""
     batch = values.shape[:-axes]
-    columns = np.ascontiguousarray(values.reshape(int(np.prod(batch)), -1).T)
+    columns = np.ascontiguousarray(values.reshape(prod(batch), -1).T)
     return np.asarray(np.fmax.reduce(columns, axis=0)).reshape(batch)
 
 
 def _count(known: NDArray[np.bool_]) -> Any:
     """How many initial values each problem has."""
-    return int(np.prod(known.shape[-3:])) if known.all() else known.sum(axis=(-3, -2, -1))
+    return prod(known.shape[-3:]) if known.all() else known.sum(axis=(-3, -2, -1))
 
 
 def _local_size(problem: LinearODEProblem, first: Array, orders: int) -> Array:
@@ -101,6 +102,13 @@ def _local_size(problem: LinearODEProblem, first: Array, orders: int) -> Array:
     step = step.reshape(-1)[0] if step.size == 1 else step[..., None, None]
     size = _largest(np.abs(first) * step ** np.arange(first.shape[-1]), 1)
     return np.asarray(size[..., None] / step ** np.arange(orders))
+
+
+def _highest_order(problem: LinearODEProblem) -> int:
+    """Order of the highest derivative that any of the equations has at first."""
+    first = to_numpy(problem.c[..., 0, :, :, :])
+    present = first.any(axis=tuple(range(first.ndim - 1)))
+    return int(present.nonzero()[0].max(initial=0))
 
 
 def _freedom(problem: LinearODEProblem) -> Any:

@@ -32,28 +32,28 @@ class _FusedSolve(torch.autograd.Function):
         views = ctx.solver.views
         shape = (views.n_problems, *answer.shape[-3:])
         batch = tuple(answer.shape[:-3])
-        with torch.no_grad():
-            # A sum over a broadcast axis is done in float64; else the gradient is final as found.
-            dtypes = tuple(
-                "float32" if x.dtype is torch.float32 and x.shape[:-core] == batch else "float64"
-                for x, core in zip(inputs, (4, 2, 3, 1), strict=True)
-            )
-            found = ctx.solver.gradients(
-                answer.numpy().reshape(shape),
-                grad_y.detach().numpy().reshape(shape),
-                tuple(ctx.needs_input_grad[:4]),
-                dtypes,
-            )
-            gradients: list[Any] = []
-            for tensor, part in zip(inputs, (found.c, found.d, found.u, found.s), strict=True):
-                if part is None:
-                    gradients.append(None)
-                    continue
-                found_part = torch.from_numpy(part)
-                if part.shape != tensor.shape:
-                    whole = found_part.reshape(*batch, *part.shape[1:])
-                    found_part = sum_to_shape(whole, tuple(tensor.shape))
-                gradients.append(found_part.to(device=tensor.device, dtype=tensor.dtype))
+        # No tensor below has a history: all are made from numpy's arrays.
+        # A sum over a broadcast axis is done in float64; else the gradient is final as found.
+        dtypes = tuple(
+            "float32" if x.dtype is torch.float32 and x.shape[:-core] == batch else "float64"
+            for x, core in zip(inputs, (4, 2, 3, 1), strict=True)
+        )
+        found = ctx.solver.gradients(
+            answer.detach().numpy().reshape(shape),
+            grad_y.detach().numpy().reshape(shape),
+            tuple(ctx.needs_input_grad[:4]),
+            dtypes,
+        )
+        gradients: list[Any] = []
+        for tensor, part in zip(inputs, (found.c, found.d, found.u, found.s), strict=True):
+            if part is None:
+                gradients.append(None)
+                continue
+            found_part = torch.from_numpy(part)
+            if part.shape != tensor.shape:
+                whole = found_part.reshape(*batch, *part.shape[1:])
+                found_part = sum_to_shape(whole, tuple(tensor.shape))
+            gradients.append(found_part.to(device=tensor.device, dtype=tensor.dtype))
         if torch.is_grad_enabled():
             gradients = once_differentiable(grad_y, inputs, gradients)
         return (*gradients, None, None)

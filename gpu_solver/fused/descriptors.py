@@ -70,24 +70,27 @@ def descriptor(array: NDArray[Any] | None, fold_axis: int | None = None) -> tupl
 
 def _evenly(array: NDArray[Any]) -> tuple[int, ...] | None:
     """Describe an array (problems, times, ...), or say None if its entries lie unevenly."""
-    step = array.itemsize
-    following: int | None = None
-    for size, stride in zip(reversed(array.shape[2:]), reversed(array.strides[2:]), strict=True):
-        if size == 1:
-            continue
-        if following is None:
-            step = stride
-        elif stride != following:
-            return None
-        following = size * stride
-    problems, times = array.strides[:2]
+    problems, times, *strides = array.strides
+    count, *sizes = array.shape[1:]
+    step = strides[-1] if strides else array.itemsize
+    if len(sizes) > 1:
+        step = array.itemsize
+        following: int | None = None
+        for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+            if size == 1:
+                continue
+            if following is None:
+                step = stride
+            elif stride != following:
+                return None
+            following = size * stride
     return (
         array.__array_interface__["data"][0],
         int(array.dtype == _SINGLE),
         problems,
         times,
         step,
-        array.shape[1] if times else 1,
+        count if times else 1,
         1,
         0,
     )

@@ -9,6 +9,7 @@ on until the corrections are rounding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ class _Segments:
         return np.append(self.starts, self.starts[-1] + self.lengths[-1])
 
 
+@lru_cache(maxsize=64)
 def cut(steps: int, wanted: int, lanes: int) -> _Segments:
     """Cut steps - 1 intervals into groups of equal segments and, for what is over, one more."""
     rows, rest = divmod(steps - 1, lanes)
@@ -73,7 +75,7 @@ class PartitionedProblem:
         self.sizes, self.steps = views.sizes, views.n_steps
         sizes = (self.sizes.variables, self.sizes.order, self.sizes.equations)
         self.kernels, self.layout = kernels("segments", sizes), Layout(self.sizes)
-        wanted = int(np.clip(CACHE / (8 * LANES * self.layout.a_time()), 32, 400))
+        wanted = min(max(CACHE // (8 * LANES * self.layout.a_time()), 32), 400)
         self.segments = cut(self.steps, wanted, LANES)
         self.stays = self.segments.stays
         self.groups = -(-len(self.segments.lengths) // LANES)
