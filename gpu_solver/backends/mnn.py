@@ -358,6 +358,7 @@ class _IterativeSolver:
     tolerance: float
     max_iterations: int
 
+    @np.errstate(over="ignore", invalid="ignore")  # the status tells what overflowed
     def __call__(self, rhs: Array) -> tuple[Array, Codes, Array, NDArray[np.bool_]]:
         normal, tolerance = self.normal, self.tolerance
         z = np.zeros_like(rhs)
