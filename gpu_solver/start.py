@@ -107,8 +107,8 @@ def _local_size(problem: LinearODEProblem, first: Array, orders: int) -> Array:
 def _highest_order(problem: LinearODEProblem) -> int:
     """Order of the highest derivative that any of the equations has at first."""
     first = to_numpy(problem.c[..., 0, :, :, :])
-    present = first.any(axis=tuple(range(first.ndim - 1)))
-    return int(present.nonzero()[0].max(initial=0))
+    present = np.flatnonzero(first.reshape(-1, first.shape[-1]).any(axis=0))
+    return int(present.max(initial=0))
 
 
 def _freedom(problem: LinearODEProblem) -> Any:
