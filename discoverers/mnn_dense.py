@@ -21,7 +21,7 @@ from .discovery import Discovery
 from .exceptions import ConvergenceWarning
 from .integration import Integral, MechanisticIntegral
 from .libraries import Library, resolve_library
-from .reporting import report_selection, warn_of_misfit
+from .reporting import report_selection, warn_of_ambiguity, warn_of_misfit
 from .selection import select_terms
 from .trajectories import Trajectories
 
@@ -132,6 +132,8 @@ class MNNDenseBaseline(BaseDiscoverer):
     ----------
     equations_, coef_, coef_std_, pareto_front_, solution_, noise_std_, chi2_, history_
         As in `SMNNDiscoverer`.
+    alternatives_, identifiable_, entangled_
+        As in `SMNNDiscoverer`, judged by the regression alone.
     converged_ : bool
         Whether conjugate gradients reached the tolerance; True for the dense solver.
     n_iter_ : int
@@ -224,6 +226,7 @@ class MNNDenseBaseline(BaseDiscoverer):
                 stacklevel=5,
             )
         warn_of_misfit(found, trajectories)
+        warn_of_ambiguity(found)
         return replace(
             found,
             converged=converged,

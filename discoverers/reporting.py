@@ -240,15 +240,19 @@ def _verdict(
         (equations.state_names[row], selection.library.names[column])
         for row, column in zip(rows, columns, strict=True)
     )
-    few = False
-    if measured := [n for n in _measurements(selection) if n]:
-        few = min(measured) < FEWEST
-    return {"identifiable_": not (tied or terms or few), "entangled_": terms}
+    settled = not (tied or terms or too_few(selection.denoised))
+    return {"identifiable_": settled, "entangled_": terms}
 
 
-def _measurements(selection: Selection) -> list[int]:
+def too_few(denoised: Denoised) -> bool:
+    """Whether a state was measured so rarely, over all runs, that any law would do."""
+    measured = [n for n in _measurements(denoised) if n]
+    return bool(measured) and min(measured) < FEWEST
+
+
+def _measurements(denoised: Denoised) -> list[int]:
     """Measurements of each state over all runs."""
-    precision = np.concatenate([part for _, part in selection.denoised.measurements])
+    precision = np.concatenate([part for _, part in denoised.measurements])
     return [int(n) for n in np.count_nonzero(precision, axis=0)]
 
 

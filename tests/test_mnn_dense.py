@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from discoverers import ConvergenceWarning, MNNDenseBaseline, SMNNDiscoverer
+from discoverers import (
+    ConvergenceWarning,
+    IdentifiabilityWarning,
+    MNNDenseBaseline,
+    SMNNDiscoverer,
+)
 from discoverers.datasets import generate, lorenz, lotka_volterra
 from discoverers.mnn_dense import MNNIntegral
 
@@ -75,3 +80,10 @@ def test_noisy_lotka_volterra():
     frame = generate(system, 200, noise=0.01, seed=0).to_frame()
     model = MNNDenseBaseline("poly2").fit(frame["t"], frame[["x", "y"]])
     assert model.equations_.compare(system.equations).exact
+
+
+def test_too_few_samples_are_told():
+    t = np.linspace(0.0, 1.0, 5)
+    with pytest.warns(IdentifiabilityWarning, match="Fewer than 8"):
+        model = MNNDenseBaseline("poly1").fit(t, np.exp(-t))
+    assert not model.identifiable_

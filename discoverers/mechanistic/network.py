@@ -203,6 +203,8 @@ class MechanisticNetwork(nn.Module):
         equation, term = self.place
         size = len(equation)
         matrix, gradient = torch.zeros(size, size).double(), torch.zeros(size).double()
+        if not size:  # every term was dropped, as of data at rest
+            return matrix.numpy(), gradient.numpy()
         coef = self.coefficients().detach()
         for batch in batches:
             with torch.no_grad():

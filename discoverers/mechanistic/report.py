@@ -13,7 +13,7 @@ from discoverers.mechanistic.cycles import Cycle
 from discoverers.mechanistic.outer import outer_equations
 from discoverers.mechanistic.route import Route
 from discoverers.mechanistic.states import fitted_states
-from discoverers.reporting import CLOSE, TIED, alternatives_frame, front_frame
+from discoverers.reporting import CLOSE, TIED, alternatives_frame, front_frame, too_few
 
 __all__ = ["report"]
 
@@ -64,7 +64,7 @@ def report(route: Route) -> Discovery:
                 [_equations(route, cycle.coef) for cycle in close],
                 [cycle.score for cycle in close],
             ),
-            "identifiable_": len(_close(route, TIED)) == 1,
+            "identifiable_": len(_close(route, TIED)) == 1 and not too_few(route.task.denoised),
             "entangled_": (),
         },
     )

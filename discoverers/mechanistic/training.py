@@ -104,6 +104,9 @@ def train(
         Shuffles the minibatches.
     progress : Progress
     """
+    if not len(network.point) and network.encoder is None:
+        # No term is left, as of data at rest: there is nothing to learn.
+        return Training(loss_of(network, batches), 0, True)
     began, left = progress.done, max_epochs
     loss, settled = np.inf, False
     for _ in range(ROUNDS):

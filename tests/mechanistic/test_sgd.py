@@ -9,7 +9,13 @@ import torch
 from scipy.integrate import solve_ivp
 from sklearn.base import clone
 
-from discoverers import ConvergenceWarning, IdentifiabilityWarning, SMNNDiscoverer, load
+from discoverers import (
+    ConvergenceWarning,
+    EmptyEquationWarning,
+    IdentifiabilityWarning,
+    SMNNDiscoverer,
+    load,
+)
 from discoverers.constraints import Bounded, Forbidden, Known
 from discoverers.datasets import generate, lorenz, lotka_volterra
 from discoverers.denoising import denoise
@@ -332,3 +338,14 @@ def test_outer_functions_print_under_names_that_are_free():
     both = resolve_outer({"x": lambda z: z**2, "y": torch.tanh}, ["x", "y", "z"])
     assert [one.name for one in both] == ["g", "tanh", "identity"]
     np.testing.assert_allclose(both[0](np.array([1.0, 3.0])), [1.0, 9.0])
+
+
+def test_data_at_rest_leave_no_term_and_few_data_no_law():
+    t = np.linspace(0.0, 5.0, 60)
+    model = SMNNDiscoverer(library="poly2", engine="sgd")
+    with pytest.warns(EmptyEquationWarning):
+        model.fit(t, np.ones((60, 2)))
+    assert list(model.equations_) == [0, 0]
+    with pytest.warns(IdentifiabilityWarning, match="Fewer than 8"):
+        model.fit(t[:5], np.exp(-t[:5]))
+    assert not model.identifiable_
