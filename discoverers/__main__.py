@@ -84,8 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--library",
         default="poly3",
         metavar="TERMS",
-        help="candidate terms, such as poly2, poly3+fourier or poly1*fourier2 "
-        "(default: %(default)s)",
+        help="candidate terms, such as poly2, poly3+fourier or poly1*fourier2, or auto, which goes "
+        "on to textbook functions where polynomials do not do (default: %(default)s)",
     )
     fit.add_argument(
         "--estimator",

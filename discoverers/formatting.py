@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sympy
@@ -18,6 +18,7 @@ __all__ = [
     "latex_expression",
     "latex_name",
     "readable_name",
+    "readable_terms",
     "round_expression",
     "term_name",
 ]
@@ -166,6 +167,22 @@ def term_name(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> str:
     'x**2*v*exp(-0.5*x)'
     """
     return _Printer(tuple(variables), 12, "*", "/", "**").doprint(expr)
+
+
+def readable_terms(
+    terms: Iterable[sympy.Expr], variables: Sequence[sympy.Symbol]
+) -> dict[str, str]:
+    """How terms read in an equation, by their names in code.
+
+    Examples
+    --------
+    >>> import sympy
+    >>> from discoverers.formatting import readable_terms
+    >>> x, y = sympy.Symbol("x"), sympy.Symbol("my y")
+    >>> readable_terms([x**2 * y], (x, y))
+    {'x**2*my y': 'x^2 [my y]'}
+    """
+    return {term_name(term, variables): format_expression(term, variables) for term in terms}
 
 
 def latex_expression(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> str:

@@ -85,7 +85,10 @@ GOOD = "t,x,y\n0,1,2\n0.1,1.1,2.1\n0.2,1.2,2.0\n"
         ),
         (GOOD.replace("0.1,1.1,2.1", "0.1,1.1"), [], ["line 3: 2 cells where the header has 3"]),
         ("t,x,x\n0,1,2\n", [], ["line 1: two columns are named 'x'"]),
-        ("t,,x\n0,1,2\n", [], ["line 1: column 2 has no name"]),
+        ("t,,x\n0,1,2\n", [], ["line 1: column 2 has no name", "index=False"]),
+        ("t x y\n0 1 2\n", [], ["only column is 't x y'", "commas, semicolons or tabs"]),
+        ("t;x\n0,0;1,0\n", [], ["column 't'", "write decimals with a point"]),
+        ("t,x,who\n0,1,Ann\n1,2,Bob\n", [], ["'who' holds no numbers ('Ann')", "--states"]),
         ("", [], ["the file is empty"]),
         ("# only a comment\n\n", [], ["the file is empty"]),
         ("t,x\n", [], ["no rows below the header"]),
@@ -215,6 +218,39 @@ def test_the_report_shows_equations_errors_noise_and_fit(capsys, prey_and_predat
     assert "x' = " in printed
     for heading in ("coefficient", "std. error", "noise (std)", "R2 fitted", "R2 simulated"):
         assert heading in printed
+
+
+def test_names_that_are_no_words_are_told_apart_in_every_table(capsys, table, tmp_path):
+    t = np.linspace(0.0, 4.0, 81)
+    decay = np.exp(-0.5 * t)
+    columns = {
+        "t": t,
+        "run": decay,
+        "run_fitted": 2.0 * decay - decay**2,
+        "tank level": 1.0 + 0.0 * t,
+    }
+    frame = pd.DataFrame(columns)
+    frame["batch"] = "a"
+    path, out = table(frame.to_csv(index=False)), tmp_path / "out"
+    options = ["--trajectory-column", "batch", "--library", "poly2", "--out", str(out)]
+    assert main(["fit", path, *options]) == 0
+    printed = capsys.readouterr().out
+    fit = printed.split("\nFit\n")[1]
+    assert fit.splitlines()[3].split()[:2] == ["[tank", "level]"]
+    assert fit.splitlines()[3].split()[-2:] == ["-", "-"]  # what is constant has no R2
+    assert "blows up" not in fit
+    written = pd.read_csv(out / "fitted.csv")
+    np.testing.assert_allclose(written[["run", "run_fitted"]], frame[["run", "run_fitted"]])
+    np.testing.assert_allclose(written["run_fitted_"], frame["run"], atol=1e-3)
+    assert written["run_"].tolist() == ["a"] * 81
+
+
+def test_coefficients_are_listed_in_the_words_of_the_equations(capsys, table):
+    frame = generate(lotka_volterra(), 200, noise=0.01, seed=0).to_frame()
+    frame.columns = ["t", "prey count", "S"]
+    assert main(["fit", table(frame.to_csv(index=False)), "--library", "poly2"]) == 0
+    rows = capsys.readouterr().out.split("Coefficients\n")[1].splitlines()[1:5]
+    assert [row[2:43].rstrip() for row in rows][1].startswith("[prey count]'  [prey count] S ")
 
 
 def test_out_writes_what_was_printed(capsys, prey_and_predators, tmp_path):

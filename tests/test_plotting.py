@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from discoverers import SMNNDiscoverer
+from discoverers import EmptyEquationWarning, SMNNDiscoverer
 from discoverers.datasets import generate, logistic, lorenz, lotka_volterra
 from discoverers.plotting import (
     plot_coefficients,
@@ -163,6 +163,24 @@ def test_coefficients_have_a_row_for_each_term_with_its_interval(model):
     values, errors = np.array(found).T
     np.testing.assert_allclose(values, model.coef_[active], rtol=1e-12)
     np.testing.assert_allclose(errors, 1.96 * model.coef_std_[active], rtol=1e-9)
+
+
+def test_coefficients_name_terms_and_derivatives_as_the_equations_do():
+    t = np.linspace(0.0, 6.0, 150)
+    frame = pd.DataFrame({"my x": np.cos(2.0 * t)})
+    model = SMNNDiscoverer(library="poly1", order=2).fit(t, frame)
+    labels = plot_coefficients(model).get_yticklabels()
+    assert [label.get_text() for label in labels] == ["[my x]'':  [my x]"]
+    x, speed = lines(plot_phase(model))["fitted"].get_xydata().T
+    np.testing.assert_allclose((speed / 2.0) ** 2 + x**2, 1.0, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error:No artists", "error:Attempting to set")
+def test_equations_without_terms_have_no_coefficients_to_draw():
+    t = np.linspace(0.0, 5.0, 30)
+    with pytest.warns(EmptyEquationWarning):
+        model = SMNNDiscoverer(library="poly1").fit(t, np.ones(30))
+    assert not plot_coefficients(model).get_yticklabels()
 
 
 def test_coefficients_mark_the_truth_and_keep_a_row_for_a_term_that_is_missing(record):

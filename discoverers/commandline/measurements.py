@@ -90,6 +90,9 @@ def read_measurements(
     roles = _Roles(time, list(inputs), trajectory_column)
     chosen = roles.check(table, states)
     times = table.times(time)
+    if not states:
+        for name in chosen:
+            table.require_measurements(name)
     X = pd.DataFrame({name: table.numbers(name, missing=True) for name in chosen})
     u = pd.DataFrame({name: table.numbers(name, missing=False) for name in inputs})
     runs = table.labels(trajectory_column) if trajectory_column is not None else None
@@ -128,6 +131,16 @@ class _Table:
             values[row] = number
         return values
 
+    def require_measurements(self, column: str) -> None:
+        """Say what to do about a column of words that was taken for a state."""
+        cells = [cell for cell in self.columns[column] if cell.lower() not in _MISSING]
+        if cells and all(_number(cell) is None and not _comma_hint(cell) for cell in cells):
+            raise CommandLineError(
+                f"{self.source}: column {column!r} holds no numbers ({cells[0]!r}); name the "
+                "columns of the states with --states, or the one that tells runs apart with "
+                "--trajectory-column"
+            )
+
     def times(self, column: str) -> NDArray[Any]:
         """Convert a column of numbers or of dates."""
         cells = self.columns[column]
@@ -139,7 +152,10 @@ class _Table:
         if dates.isna().any():
             row = int(dates.isna().to_numpy().argmax())
             raise self.fail(
-                row, column, f"{cells[row]!r} is neither a number nor a date such as 2024-05-31"
+                row,
+                column,
+                f"{cells[row]!r} is neither a number nor a date such as 2024-05-31"
+                f"{_comma_hint(cells[row])}",
             )
         return dates.to_numpy()
 
@@ -222,7 +238,8 @@ def _parse(source: str, stream: TextIO) -> _Table:
     for position, name in enumerate(header, start=1):
         if not name:
             raise CommandLineError(
-                f"{source}, line {counter.number}: column {position} has no name"
+                f"{source}, line {counter.number}: column {position} has no name; name it, or "
+                "leave it out (pandas writes such a column of row numbers unless index=False)"
             )
         if header.count(name) > 1:
             raise CommandLineError(
@@ -305,5 +322,10 @@ def _suggest(name: str, columns: list[str]) -> str:
     """Say which columns there are, the closest first."""
     close = difflib.get_close_matches(name, columns, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
+    if len(columns) == 1:
+        return (
+            f"the only column is {columns[0]!r}: names and cells are separated by commas, "
+            "semicolons or tabs"
+        )
     shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
     return f"{hint}the columns are {shown}"

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,15 +102,18 @@ class Report:
     def fitted(self) -> pd.DataFrame:
         """Return the fitted states beside the measured ones, in the order of the runs."""
         data = self.data
+        taken = {self.time_name, *data.state_names}
+        run_name = _free("run", taken)
+        fitted_names = [_free(f"{name}_fitted", taken) for name in data.state_names]
         tables = []
         for label, run, solution in zip(data.ids, data, self.estimator.solution_, strict=True):
             table = pd.DataFrame({self.time_name: solution.t})
             if data.form == "ids":
-                table.insert(0, "run", label)
+                table.insert(0, run_name, label)
             for v, name in enumerate(data.state_names):
                 at = pd.Series(run.X[:, v], index=run.t)
                 table[name] = at.reindex(solution.t).to_numpy()
-                table[f"{name}_fitted"] = solution.X[:, v]
+                table[fitted_names[v]] = solution.X[:, v]
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
@@ -168,45 +172,28 @@ class Report:
         ]
 
     def _coefficients(self) -> list[list[str]]:
-        """List the rows of the table of coefficients."""
+        """List the rows of the table of coefficients, in the words of the equations."""
+        from discoverers.formatting import readable_name, readable_terms
+
+        equations = self.estimator.equations_
+        texts = readable_terms(chain.from_iterable(equations.terms().values()), equations.variables)
         return [
-            [f"{state}'", readable(term), *value_and_error(value, error)]
+            [f"{readable_name(state)}'", texts.get(term, term), *value_and_error(value, error)]
             for state, term, value, error in self._active()
         ]
 
     def _fit(self) -> list[list[str]]:
         """List the rows of the table of the fit."""
+        from discoverers.formatting import readable_name
+
         return [
             [
-                state.state,
+                readable_name(state.state),
                 f"{state.noise_std:.3g}",
-                f"{state.r2_fitted:.6f}",
-                "blows up" if math.isnan(state.r2_simulated) else f"{state.r2_simulated:.6f}",
+                *_shares(state),
             ]
             for state in self.quality
         ]
-
-
-def readable(term: str) -> str:
-    """Write a term as the equations do.
-
-    Parameters
-    ----------
-    term : str
-        Name of a term.
-
-    Returns
-    -------
-    str
-        The name with ``^`` for powers and spaces for products.
-
-    Examples
-    --------
-    >>> from discoverers.commandline.report import readable
-    >>> readable("x**2*sin(y)")
-    'x^2 sin(y)'
-    """
-    return term.replace("**", "^").replace("*", " ")
 
 
 def value_and_error(value: float, error: float) -> tuple[str, str]:
@@ -241,6 +228,14 @@ def value_and_error(value: float, error: float) -> tuple[str, str]:
     return f"{value:.{min(digits, 15)}g}", f"{error:.2g}"
 
 
+def _shares(state: StateQuality) -> tuple[str, str]:
+    """Write both R2 of a state; one that never changes has none."""
+    if math.isnan(state.r2_fitted):
+        return "-", "-"
+    simulated = "blows up" if math.isnan(state.r2_simulated) else f"{state.r2_simulated:.6f}"
+    return f"{state.r2_fitted:.6f}", simulated
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align columns: text to the left, numbers to the right."""
     if not rows:
@@ -257,6 +252,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name that no column of the table has."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _indent(text: str) -> str:

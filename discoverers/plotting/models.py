@@ -1,10 +1,12 @@
 """Pictures of the equations: the trade-off they were chosen from, and their coefficients."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from discoverers.formatting import readable_name, readable_terms
 from discoverers.plotting.style import COLOURS, check_fitted, new_panel, tidy
 
 if TYPE_CHECKING:
@@ -130,6 +132,14 @@ def plot_coefficients(
             if true_value is not None:
                 crosses.append((len(rows), true_value))
             rows.append((state, term, value, float(estimator.coef_std_[v, k])))
+    equations = estimator.equations_
+    texts = readable_terms(
+        chain(*equations.terms().values(), *true_terms.values()), equations.variables
+    )
+    sides = {
+        name: readable_name(name) + "'" * order
+        for name, order in zip(equations.state_names, equations.orders, strict=True)
+    }
     panel = ax if ax is not None else new_panel(height=1.2 + 0.3 * len(rows))
     for v, state in enumerate(estimator.state_names_):
         mine = [(row, entry) for row, entry in enumerate(rows) if entry[0] == state]
@@ -143,7 +153,7 @@ def plot_coefficients(
                 markersize=5,
                 capsize=3,
                 color=COLOURS[v % len(COLOURS)],
-                label=f"{state}'",
+                label=sides[state],
             )
     if crosses:
         panel.plot(
@@ -157,13 +167,13 @@ def plot_coefficients(
         )
     panel.axvline(0.0, color="0.6", linewidth=0.8)
     _spread_scale(panel, [entry[2] for entry in rows])
-    panel.set_yticks(
-        range(len(rows)), [f"{state}':  {_readable(term)}" for state, term, _, _ in rows]
-    )
-    panel.set_ylim(len(rows) - 0.5, -0.5)
+    labels = [f"{sides[state]}:  {texts.get(term, term)}" for state, term, _, _ in rows]
+    panel.set_yticks(range(len(rows)), labels)
+    panel.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     panel.set_xlabel("coefficient, with 95 % interval")
     tidy(panel)
-    panel.legend(fontsize="small", framealpha=0.85)
+    if rows:
+        panel.legend(fontsize="small", framealpha=0.85)
     return panel
 
 
@@ -179,8 +189,3 @@ def _spread_scale(panel: "Axes", values: Sequence[float]) -> None:
 def _factors(term: str) -> tuple[str, ...]:
     """Return the factors of a term's name, whatever their order: "x*y" and "y*x" are one term."""
     return tuple(sorted(term.replace("**", "^").split("*")))
-
-
-def _readable(term: str) -> str:
-    """Return a term's name as the equations write it."""
-    return term.replace("**", "^").replace("*", " ")

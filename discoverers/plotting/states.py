@@ -302,9 +302,20 @@ def _phase_states(known: Sequence[str], states: Sequence[str] | None) -> tuple[s
 
 
 def _plot_derivative(estimator: "BaseDiscoverer", name: str, ax: "Axes | None") -> "Axes":
-    """Draw a single state against its derivative: the fitted path and the found law."""
+    """Draw a single state against its derivative: the fitted path and the found law.
+
+    Of higher order the law is no curve in this plane, and the path alone is drawn.
+    """
     panel = ax if ax is not None else new_panel()
     for position, fitted in enumerate(estimator.solution_):
+        if fitted.chain is not None:
+            panel.plot(
+                fitted.X[:, 0],
+                fitted.derivative[:, 0],
+                color=COLOURS[position % len(COLOURS)],
+                label="fitted" if position == 0 else None,
+            )
+            continue
         order = np.argsort(fitted.X[:, 0])
         rate = estimator.derivative(fitted.X, u=fitted.u if fitted.u.shape[1] else None)
         first = position == 0
