@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sympy
 from scipy.integrate import solve_ivp
 
 from discoverers import refinement
-from discoverers.datasets import duffing, generate, lotka_volterra, van_der_pol
+from discoverers.datasets import duffing, generate, lotka_volterra, make_system, van_der_pol
 from discoverers.denoising import denoise
 from discoverers.integration import MechanisticIntegral
 from discoverers.libraries import resolve_library
@@ -396,6 +397,25 @@ def test_laws_that_seem_rough_are_tried_again(make, library, noise, start, truth
     assert terms_of(selection, found.coef) == truth
     assert found.link_level <= 0.01
     assert (found.chi2 < 1.3).all()
+
+
+def test_what_seems_a_little_rough_is_tried_again_too():
+    # On the limit cycle a law of two terms does, its links at a tenth of the noise.
+    x, y = sympy.symbols("x0 x1")
+    turned, square = (x - 0.5 * y, 0.5 * x + y), x**2 + y**2
+    system = make_system(
+        "Stuart-Landau",
+        {"x0": sympy.expand(x - y - turned[0] * square), "x1": x + y - turned[1] * square},
+        t=0.03 * np.arange(500),
+        x0=(0.1, 0.05),
+        parameters={},
+        source="normal form of a Hopf bifurcation, amplitude and frequency coupled",
+    )
+    selection = selection_of(generate(system, 500, noise=0.05, seed=2), "poly3")
+    found = refine(selection, None, known_noise=False)
+    cubic = {"x0", "x1", "x0**3", "x0**2*x1", "x0*x1**2", "x1**3"}
+    assert terms_of(selection, found.coef) == (cubic, cubic)
+    assert found.link_level <= 0.01
 
 
 def test_standard_errors_are_at_the_cramer_rao_bound():
