@@ -315,8 +315,11 @@ def _closes(field: Field, ring: tuple[FieldSmoother, ...]) -> bool:
     """Whether the smoother on a ring leaves no more across the ends than elsewhere."""
     for v, smoother in enumerate(ring):
         values = field.X[:, :, v]
-        left = np.nanmean((values - smoother.smooth(values, 1.0)) ** 2, axis=0)
-        left = np.where(np.isfinite(left), left, np.nanmin(left))
+        squared = (values - smoother.smooth(values, 1.0)) ** 2
+        seen = np.isfinite(values).any(axis=0)
+        left = np.full(len(seen), np.nan)
+        left[seen] = np.nanmean(squared[:, seen], axis=0)
+        left[~seen] = left[seen].min()
         near = sum(np.roll(left, shift) for shift in range(-SEAM, SEAM)) / (2 * SEAM)
         floor = (RELATIVE_FLOOR * np.nanstd(values)) ** 2
         inside = float(near[2 * SEAM : len(near) - 2 * SEAM].max())

@@ -216,7 +216,7 @@ class PDEDiscoverer(FieldAnswers, Persistent, RegressorMixin, BaseEstimator):
         )
         fitted = self._fitted(fields, selection)
         self.__dict__ = {k: v for k, v in self.__dict__.items() if not k.endswith("_")} | fitted
-        self._warn(selection)
+        self._warn(selection, fields)
         return self
 
     def _known_noise(self, fields: Fields) -> Array | None:
@@ -283,7 +283,7 @@ class PDEDiscoverer(FieldAnswers, Persistent, RegressorMixin, BaseEstimator):
                 return "zero_flux"
         return "fixed"
 
-    def _warn(self, selection: FieldSelection) -> None:
+    def _warn(self, selection: FieldSelection, fields: Fields) -> None:
         empty = [n for n, one in zip(self.state_names_, selection.best, strict=True) if not one]
         if empty:
             warnings.warn(
@@ -303,7 +303,7 @@ class PDEDiscoverer(FieldAnswers, Persistent, RegressorMixin, BaseEstimator):
                 f"The equations leave more than the noise unexplained: chi2 is above {limit:.2g} "
                 f"for {', '.join(poor)}. The law may need terms outside the library (raise degree, "
                 "derivative_order or derivative_factors), a state that was not measured, or a "
-                "finer grid.",
+                f"finer grid.{_about_gaps(fields)}",
                 MisfitWarning,
                 stacklevel=3,
             )
@@ -331,3 +331,15 @@ class PDEDiscoverer(FieldAnswers, Persistent, RegressorMixin, BaseEstimator):
         """LaTeX source of the equations, floats to so many significant digits."""
         check_is_fitted(self)
         return self.equations_.latex(digits)
+
+
+def _about_gaps(fields: Fields) -> str:
+    """Advice where part of the space was never measured: what lies there is interpolated."""
+    for i, run in enumerate(fields):
+        if len(run.unseen) > 1:
+            return (
+                f" At {len(run.unseen)} positions of run {i}, from x = {run.unseen[0]:g} to "
+                f"{run.unseen[-1]:g}, nothing was measured at any time: pass what lies on either "
+                "side as runs of their own."
+            )
+    return ""

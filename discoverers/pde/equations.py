@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from discoverers.comparison import Comparison
 from discoverers.equations import Equations
-from discoverers.formatting import format_expression
+from discoverers.formatting import format_expression, latex_name, readable_name
 
 from .candidates import derivative_name
 from .differences import spatial_derivative
@@ -147,7 +147,7 @@ class PDEEquations(Sequence[sympy.Expr]):
             Significant digits of floats.
         """
         return "\n".join(
-            f"{name}_{self.symbolic.time_name} = "
+            f"{readable_name(f'{name}_{self.symbolic.time_name}')} = "
             f"{format_expression(side, self.symbolic.variables, digits)}"
             for name, side in zip(self.state_names, self.symbolic, strict=True)
         )
@@ -166,8 +166,7 @@ class PDEEquations(Sequence[sympy.Expr]):
         text = self.symbolic.latex(digits)
         time = self.symbolic.time_name
         for name in self.state_names:
-            state = sympy.latex(sympy.Symbol(name))
-            rate = sympy.latex(sympy.Symbol(f"{name}_{time}"))
+            state, rate = latex_name(name), latex_name(f"{name}_{time}")
             text = text.replace(rf"\frac{{d {state}}}{{d {time}}}", rate)
         return text
 

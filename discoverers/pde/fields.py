@@ -46,6 +46,11 @@ class Field:
         return float((self.x[-1] - self.x[0]) / (len(self.x) - 1))
 
     @property
+    def unseen(self) -> Array:
+        """Positions at which nothing was ever measured."""
+        return self.x[~np.isfinite(self.X).any(axis=(0, 2))]
+
+    @property
     def uniform(self) -> bool:
         """Whether the times are equally spaced."""
         return _is_uniform(self.t)
@@ -203,6 +208,11 @@ def _numbers(values: Any, name: str) -> Array:
     array = np.asarray(values)
     if array.dtype.kind == "c":
         raise ValueError(f"{name} is complex; pass its real part.")
+    if array.dtype.kind in "mM":
+        raise ValueError(
+            f"{name} holds dates or durations ({array.dtype}); pass numbers, such as "
+            "(t - t[0]) / np.timedelta64(1, 's')."
+        )
     try:
         return np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -214,7 +224,16 @@ def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
         return default_names(count)
     if isinstance(names, str) or len(names) != count:
         raise ValueError(f"state_names must name the {count} state(s) of X, got {names!r}.")
-    return tuple(names)
+    chosen = tuple(names)
+    if not all(isinstance(name, str) and name for name in chosen) or len(set(chosen)) < count:
+        raise ValueError(f"state_names must be different, non-empty texts, got {names!r}.")
+    for taken, what in (("t", "time"), ("x", "the position")):
+        if taken in chosen:
+            raise ValueError(
+                f"state_names holds {taken!r}, which stands for {what} in the equations; choose "
+                "another name."
+            )
+    return tuple(map(str, chosen))
 
 
 def _is_uniform(values: Array) -> bool:

@@ -88,6 +88,26 @@ def test_gaps_and_uneven_times_are_allowed(ring, closed):
     assert comparison.relative_coefficient_error < 0.02
 
 
+def test_a_part_of_space_without_sensors_is_named_and_runs_beside_it_do(ring, closed):
+    t, x, exact = ring
+    noisy = closed.noisy(exact, 0.02)
+    dead = noisy.copy()
+    dead[:, 20] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert PDEDiscoverer().fit(t, dead, x=x).equations_.compare(BURGERS).exact
+    middle = slice(len(x) // 2 - 6, len(x) // 2 + 6)
+    blind = noisy.copy()
+    blind[:, middle] = np.nan
+    with pytest.warns(MisfitWarning, match="At 12 positions of run 0"):
+        PDEDiscoverer().fit(t, blind, x=x)
+    sides = [slice(None, middle.start), slice(middle.stop, None)]
+    found = PDEDiscoverer().fit([t, t], [noisy[:, s] for s in sides], x=[x[s] for s in sides])
+    compared = found.equations_.compare(BURGERS)
+    assert compared.recall == 1.0
+    assert compared.max_coefficient_error < 0.01
+
+
 def test_runs_as_a_list_share_one_equation(closed):
     x = [2.0 * np.pi * np.arange(n) / n for n in (64, 80)]
     t = [np.linspace(0.0, 2.0, 40), np.linspace(0.5, 3.0, 50)]
@@ -255,6 +275,7 @@ FIELD = np.random.default_rng(0).standard_normal((20, 30))
         (T, np.where(FIELD > -1, np.nan, FIELD), GRID, "at most 70 %"),
         (T, np.stack([FIELD, 0 * FIELD], 2), GRID, "constant in state 1"),
         (T, FIELD + 1j, GRID, "complex"),
+        (np.datetime64("2024-01-01") + np.arange(20), FIELD, GRID, "t holds dates"),
         (T, FIELD.astype(str) + "a", GRID, "numbers"),
         (T, [FIELD, FIELD], GRID, "t must be a list"),
         ([T, T], [FIELD, FIELD], [GRID], "1 grids for the 2"),
@@ -275,6 +296,9 @@ def test_unusable_data_are_refused_by_name(t, X, x, match):
         ({"forbidden": ["w_x"]}, ValueError, "no candidate"),
         ({"noise_std": [0.1, 0.1]}, ValueError, "noise_std"),
         ({"state_names": ["a", "b"]}, ValueError, "state_names"),
+        ({"state_names": [1]}, ValueError, "non-empty texts"),
+        ({"state_names": ["x"]}, ValueError, "'x', which stands for the position"),
+        ({"state_names": ["t"]}, ValueError, "'t', which stands for time"),
     ],
 )
 def test_unusable_parameters_are_refused_by_name(options, error, match):

@@ -81,3 +81,13 @@ def test_what_is_no_equation_is_refused(kdv):
         PDEEquations.from_dict({})
     with pytest.raises(AttributeError, match="immutable"):
         kdv.space_name = "y"
+
+
+def test_names_are_written_as_in_ordinary_equations():
+    u, x, t = sympy.Function("prey"), *sympy.symbols("x t")
+    equations = PDEEquations([2.0 * sympy.Derivative(u(x, t), x)], ["prey"])
+    assert r"\mathrm{prey}_{t} &= 2.0 \, \mathrm{prey}_{x}" in equations.latex()
+    u = sympy.Function("my u")(x, t)
+    equations = PDEEquations([u * sympy.Derivative(u, x)], ["my u"])
+    assert str(equations) == "[my u_t] = [my u] [my u_x]"
+    assert r"\text{my u\_t} &=" in equations.latex()
