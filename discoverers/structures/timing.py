@@ -30,6 +30,10 @@ LESS = 0.85
 MUCH_LESS = 0.7
 """The same with a shift in time, which makes up for more of what a law may lack."""
 
+MOST = 0.5
+"""What leaves more than this share has to leave white noise: else something else is wrong as well,
+and a little of it is made up for."""
+
 DELAYS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
 """Delays that are tried, in samples."""
 
@@ -86,6 +90,9 @@ def timing_notes(found: StructuralFit, data: Data, interpolation: Interpolation)
     least = min(delays[delay], kinds[kind])
     if not least < (MUCH_LESS if shifted else LESS) * here:
         return
+    remedy = (interpolation, delay) if shifted else (kind, 0.0)
+    if least > MOST * here and not trial.leaves_white(*remedy):
+        return
     if not shifted:
         cause = f"with interpolation={kind!r} between the samples of u"
         advice = f"If the inputs run so, fit again with interpolation={kind!r}."
@@ -117,6 +124,23 @@ class _Trial:
 
     def residual(self, interpolation: Interpolation, delay: float) -> float:
         """Root mean square, in units of the noise, after a calibration from the fit."""
+        fit, _ = self._calibrated(interpolation, delay)
+        count = max(int(fit.n_observed.sum()), 1)
+        return float(np.sqrt(fit.cost / count)) if np.isfinite(fit.cost) else np.inf
+
+    def leaves_white(self, interpolation: Interpolation, delay: float) -> bool:
+        """Whether nothing but white noise is left then."""
+        from .chain.misfit import is_white
+
+        fit, records = self._calibrated(interpolation, delay)
+        return bool(np.isfinite(fit.cost)) and all(
+            is_white(record.y - self.found.observation.values(path.X, path.F, record.u))
+            for record, path in zip(records, fit.paths, strict=True)
+        )
+
+    def _calibrated(
+        self, interpolation: Interpolation, delay: float
+    ) -> tuple[Calibration, list[Record]]:
         from discoverers.shooting import calibrate
 
         records = [_shifted(record, interpolation, delay) for record in self.records]
@@ -131,8 +155,7 @@ class _Trial:
                 free_x0=self.free,
                 max_iterations=ITERATIONS,
             )
-        count = max(int(fit.n_observed.sum()), 1)
-        return float(np.sqrt(fit.cost / count)) if np.isfinite(fit.cost) else np.inf
+        return fit, records
 
 
 def _shifted(record: Record, interpolation: Interpolation, delay: float) -> Record:

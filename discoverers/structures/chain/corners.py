@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from discoverers.shooting import Calibration, Column, StateSpaceModel, calibrate, tangent
 from discoverers.sparse import NormalEquations, search_subsets
+from discoverers.structures.base import Options
 
 from .dictionary import CORNER_WEIGHT, Corner, Dictionary
 from .judging import Candidate, Charges, Judge, contributions, shares
@@ -66,6 +67,11 @@ class Bent:
     score: float
 
 
+def are_candidates(options: Options) -> bool:
+    """Whether corners are tried: beside the default library, unless the law has to be odd."""
+    return options.parity is None and isinstance(options.library, str) and options.library == "auto"
+
+
 def bend(work: Extraction) -> None:
     """Try corners with free knots, where they promise a better law, and search among them.
 
@@ -73,8 +79,7 @@ def bend(work: Extraction) -> None:
     make up for it pay, and would stay.
     """
     task, ranked = work.task, work.ranked
-    library = task.options.library
-    if not ranked or task.options.parity or not (isinstance(library, str) and library == "auto"):
+    if not ranked or not are_candidates(task.options):
         return
     best, K = ranked[0], len(work.dictionary)
     places = grid(work.dictionary, best.states)

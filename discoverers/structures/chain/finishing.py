@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sympy
 from numpy.typing import NDArray
 
 from discoverers.shooting import Calibration, StateSpaceModel, calibrate, lifted
 
-from .corners import knotted
+from .corners import are_candidates, knotted
 from .dictionary import Dictionary
 from .judging import Candidate, Judge, shares
 from .model import ChainTask, enough_substeps
@@ -177,7 +178,10 @@ def _noise(task: ChainTask, fit: Calibration, n_parameters: int) -> Array:
 def _closed_under_shifts(
     task: ChainTask, dictionary: Dictionary, chosen: Candidate, fit: Calibration
 ) -> bool:
-    """Whether the library holds the chosen law with its coordinates counted from elsewhere."""
+    """Whether the library holds the chosen law with its coordinates counted from elsewhere.
+
+    A corner ``|q - b|`` it holds at any knot, where corners are candidates.
+    """
     chain = dictionary.chain
     X = np.concatenate([path.X for path in fit.paths])
     u = np.concatenate([record.u for record in task.records])
@@ -189,6 +193,8 @@ def _closed_under_shifts(
     here = model.term_values(X, u)[:, skip:]
     there = model.term_values(X + shift, u)[:, skip:][:, list(chosen.support)]
     coef = fit.theta[len(fit.theta) - len(chosen.support) :]
+    if are_candidates(task.options):
+        coef = np.where([_is_corner(dictionary.terms[k]) for k in chosen.support], 0.0, coef)
     laws = np.array(dictionary.laws)
     with np.errstate(invalid="ignore"):
         finite = (np.abs(here) < 1e100).all(axis=0)
@@ -201,3 +207,11 @@ def _closed_under_shifts(
         if np.linalg.norm(left) > 1e-6 * max(float(np.linalg.norm(target)), 1e-300):
             return False
     return True
+
+
+def _is_corner(term: sympy.Expr) -> bool:
+    """Whether a term is ``|q - b|``; b may be 0."""
+    if not isinstance(term, sympy.Abs):
+        return False
+    inside = term.args[0].as_coeff_Add()[1]
+    return bool(inside.is_Symbol or (-inside).is_Symbol)

@@ -7,15 +7,16 @@ a weak prior on the size of the lower states holds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from discoverers.shooting import Observation, Record
+from discoverers.shooting import LinearObservation, Observation, Record
 
+from .driven import input_gains, input_responses, seen_responses
 from .model import Chain, ChainTask
 
 __all__ = ["Start", "guess_states"]
@@ -28,6 +29,9 @@ ROUGHNESS = np.logspace(-7, 3, 11)
 LIKELIHOOD_SAMPLES = 400
 DIFFUSE = 1e4
 LINEARISATIONS = 4
+
+ROUGH = 0.5
+"""Inputs are rough if without their part a smoother takes no more than this share for noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +129,7 @@ def _gain(P: Array, F: Array, predicted: Array, G: Array) -> None:
 @njit(cache=True, error_model="numpy")
 def _filter(
     steps: Array, H: Array, y: Array, R: Array, length: int, dofs: int, q: float, mean: Array,
-    cov: Array, weak: Array, smooth: bool,
+    cov: Array, weak: Array, pull: Array, smooth: bool,
 ) -> tuple[Array, float, float, int]:  # fmt: skip
     """Kalman filter and, if asked for, smoother: states, sum v^2/s, sum log s, count.
 
@@ -173,7 +177,7 @@ def _filter(
         for k in range(n):
             if weak[k] < np.inf and i > 0:
                 unit[k] = 1.0
-                _update(x, P, unit, 0.0, weak[k])
+                _update(x, P, unit, pull[i, k], weak[k])
                 unit[k] = 0.0
         for a in range(n):
             filtered[i, a] = x[a]
@@ -196,15 +200,46 @@ def _filter(
 def guess_states(task: ChainTask) -> Start:
     """Smooth the channels of every run into states.
 
+    Where inputs are so rough that the rates they cause read as noise, their part is taken out
+    before, by multiples that the channels' steps from sample to sample show, and added again.
+
     Returns
     -------
     Start
     """
-    chain, observation = task.chain, task.data.observation(task.chain.state_names)
+    observation = task.data.observation(task.chain.state_names)
+    nothing = [np.zeros((len(record), len(task.chain.state_names))) for record in task.records]
+    plain = _smoothed(task, observation, [record.y for record in task.records], nothing)
+    if not isinstance(observation, LinearObservation) or not task.chain.input_names:
+        return plain
+    responses = [input_responses(task.chain, record) for record in task.records]
+    seen = [seen_responses(observation, *response) for response in responses]
+    gains = input_gains([record.y for record in task.records], seen)
+    rest = [record.y - part @ gains for record, part in zip(task.records, seen, strict=True)]
+    taken = [X @ gains for X, _ in responses]
+    smooth = _smoothed(task, observation, rest, taken)
+    measured = (plain.noise_std > 0.0) & (smooth.noise_std > 0.0)
+    if not measured.any() or np.any(smooth.noise_std > plain.noise_std):
+        return plain
+    if np.log(smooth.noise_std[measured] / plain.noise_std[measured]).mean() > np.log(ROUGH):
+        return plain
+    return Start(
+        tuple(X + part for X, part in zip(smooth.states, taken, strict=True)),
+        tuple(F + part @ gains for F, (_, part) in zip(smooth.rates, responses, strict=True)),
+        smooth.noise_std,
+    )
+
+
+def _smoothed(
+    task: ChainTask, observation: Observation, channels: Sequence[Array], taken: Sequence[Array]
+) -> Start:
     noise = np.zeros(len(observation.channels))
     states, rates, total = [], [], 0
-    for run, record in enumerate(task.records):
-        smoother = _Smoother(chain, observation, record, task.free_x0[run], task.known_x0[run])
+    for run, (record, y, away) in enumerate(zip(task.records, channels, taken, strict=True)):
+        smoother = _Smoother(
+            task.chain, observation, replace(record, y=y), task.free_x0[run], task.known_x0[run],
+            away,
+        )  # fmt: skip
         X, F, sigma = smoother.run()
         states.append(X)
         rates.append(F)
@@ -222,6 +257,8 @@ class _Smoother:
     record: Record
     free: NDArray[np.bool_]
     x0: Array
+    taken: Array
+    """Parts of the states (n, n_s) that were taken out of the channels."""
 
     def run(self) -> tuple[Array, Array, Array]:
         """States, rates and noise."""
@@ -229,7 +266,7 @@ class _Smoother:
         n, n_s = len(record), len(self.chain.state_names)
         X, F = np.zeros((n, n_s)), np.zeros((n, n_s))
         sigma = np.ones(len(self.observation.channels))
-        rounds = 1 if _is_linear(self.observation) else LINEARISATIONS
+        rounds = 1 if isinstance(self.observation, LinearObservation) else LINEARISATIONS
         for _ in range(rounds):
             C, D = (
                 np.broadcast_to(part, (n, len(sigma), n_s))
@@ -261,14 +298,16 @@ class _Smoother:
         mean, cov = np.zeros(n), DIFFUSE * np.eye(n)
         mean[places] = np.where(self.free, 0.0, self.x0) * unit**powers * norm
         cov[places, places] = np.where(self.free, DIFFUSE, 0.0)
-        free_weak = np.full(n, np.inf)
+        free_weak, no_pull = np.full(n, np.inf), np.zeros((len(y), n))
+        taken = np.zeros_like(no_pull)
+        taken[:, places] = self.taken * unit**powers * norm
         R = np.ones(len(size))
         best, ratio, variance = np.inf, ROUGHNESS[0], 1.0
         m = min(len(y), LIKELIHOOD_SAMPLES)
         for rough in ROUGHNESS:
             _, quadratic, logs, count = _filter(
                 steps[: m - 1], H[:m], y[:m], R, length, chain.n_dof, rough, mean,
-                cov / 1e-4, free_weak, False,
+                cov / 1e-4, free_weak, no_pull, False,
             )  # fmt: skip
             value = count * np.log(max(quadratic / max(count, 1), 1e-12)) + logs
             if value < best:
@@ -276,19 +315,20 @@ class _Smoother:
         held = self.hold(
             lambda weak: _filter(
                 steps, H, y, variance * R, length, chain.n_dof, ratio * variance, mean, cov, weak,
-                True,
+                -taken, True,
             )[0],
-            places, n, steps,
+            places, taken, steps,
         )  # fmt: skip
         X = held[:, places] / (unit**powers * norm)
         F = held[:, places + 1] / (unit ** (powers + 1.0) * norm)
         return X, F, np.sqrt(variance) * size
 
     def hold(
-        self, smooth: Callable[[Array], Array], places: NDArray[np.intp], n: int, steps: Array
-    ) -> Array:
+        self, smooth: Callable[[Array], Array], places: NDArray[np.intp], taken: Array,
+        steps: Array,
+    ) -> Array:  # fmt: skip
         """Smooth, with a prior on the size of states that drift: what is left after detrending."""
-        order = self.chain.order
+        order, n = self.chain.order, taken.shape[1]
         times = np.concatenate([[0.0], np.cumsum(steps)])
         weak = np.full(n, np.inf)
         first = smooth(weak)
@@ -299,15 +339,9 @@ class _Smoother:
             places, self.free, np.tile(np.arange(order), self.chain.n_dof), strict=True
         ):
             degree = order - k + 1
-            column = first[:, place]
+            column = first[:, place] + taken[:, place]
             trend = basis[:, :degree] @ np.linalg.lstsq(basis[:, :degree], column, rcond=None)[0]
             spread = float(np.var(column - trend))
             if free and spread > 0.0:
                 weak[place] = 4.0 * spread
         return smooth(weak)
-
-
-def _is_linear(observation: Observation) -> bool:
-    from discoverers.shooting import LinearObservation
-
-    return isinstance(observation, LinearObservation)

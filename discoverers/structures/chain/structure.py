@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from discoverers.exceptions import MisfitWarning
 from discoverers.shooting import LinearObservation, Record
-from discoverers.structures.base import Data, Options, StructuralFit, Structure
+from discoverers.structures.base import Data, Note, Options, StructuralFit, Structure
 
 from .choosing import complete, extract
 from .dictionary import WIDE_LAYER, make_dictionary
@@ -168,6 +169,8 @@ class ChainStructure(Structure):
         if early is not None and early.fit is not None:
             return early.fit
         plain = self._complete(begun)
+        if self.hidden == 0 and (self.order, self.n_dof) == (2, 1):
+            plain = replace(plain, notes=(*plain.notes, *_of_memory(begun, plain)))
         if self.hidden == 0 or (_explained(plain) and (self.hidden == "auto" or early)):
             return plain
         from discoverers.structures.hidden.discovery import search_hidden
@@ -269,6 +272,24 @@ def _at_least_as_good(kan: SplineKAN, task: ChainTask, finished: Finished) -> Sp
     again = fit_spline_kan(task, start, drifting=False)
     better = again.converged and not np.all(again.noise_std > network)
     return again if better else kan
+
+
+def _of_memory(begun: _Begun, plain: StructuralFit) -> Iterator[Note]:
+    """Say that a force may have memory, where neither a law nor the network comes near the noise.
+
+    The network is a law of position, velocity and inputs as good as any: it is not the terms that
+    fall short then.
+    """
+    kan = begun.kan
+    noise = np.maximum(kan.guess.noise_std, begun.task.floor)
+    short = kan.converged and bool(np.any(kan.noise_std > UNPROMISING * noise))
+    if short and any(note.category is MisfitWarning for note in plain.notes):
+        yield Note(
+            "No function of position, velocity and inputs comes near the noise here, not even the "
+            "spline network. If friction or hysteresis may act, fit again with "
+            "structure=ChainStructure(hidden='auto'), which looks for a force with memory.",
+            MisfitWarning,
+        )
 
 
 def _explained(plain: StructuralFit) -> bool:
