@@ -6,6 +6,7 @@ Every function takes the name of the argument that it reads and uses it in its e
 from __future__ import annotations
 
 import datetime
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +28,7 @@ TIME_UNITS = {
 """Units that elapsed time may be counted in when `t` holds dates or durations."""
 
 _CALENDAR = (datetime.date, np.datetime64)  # pandas.Timestamp is a datetime.datetime
+_LABELLED = (pd.DataFrame, pd.Series)
 _DURATION = (datetime.timedelta, np.timedelta64)
 TimeKind = Literal["number", "datetime", "timedelta"]
 
@@ -185,8 +187,8 @@ def read_times(value: Any, argument: str = "t") -> TimeTable:
         array = _as_array(value, argument)
         if array.ndim == 0 or array.ndim > 2:
             raise ValueError(
-                f"{argument} must have shape (n,), (n, 1) or (n, 1 + inputs), got {array.shape}. "
-                f"Reshape your data; a single time is passed as [time]."
+                f"{argument} must have shape (n,), (n, 1) or (n, 1 + inputs), got {array.shape} "
+                f"({type(value).__name__}). Reshape your data; a single time is passed as [time]."
             )
         if array.ndim == 2:
             _require_feature(array.shape, argument)
@@ -221,6 +223,22 @@ def check_finite(
         else "Remove the row or fill in the value"
     )
     raise ValueError(f"{argument} contains {kind} in row {row}, column {label}. {advice}.")
+
+
+def warn_of_other_order(t: Any, X: Any, label: str) -> None:
+    """Warn where t and X carry the same row labels in different orders: one of them was sorted."""
+    if not (isinstance(t, _LABELLED) and isinstance(X, _LABELLED)) or t.index.equals(X.index):
+        return
+    if not (t.index.is_unique and X.index.is_unique) or len(
+        X.index.difference(t.index, sort=False)
+    ):
+        return
+    warnings.warn(
+        f"X{label} has the row labels of t{label} in another order. Rows are matched by position, "
+        f"as everywhere in scikit-learn: sort both alike, X.loc[t.index], if this is not meant.",
+        UserWarning,
+        stacklevel=7,
+    )
 
 
 def _require_feature(shape: tuple[int, ...], argument: str) -> None:

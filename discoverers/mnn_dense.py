@@ -18,6 +18,7 @@ from gpu_solver import factorize
 from .base import BaseDiscoverer
 from .denoising import denoise, known_noise
 from .discovery import Discovery
+from .doubled_columns import warn_of_doubled_columns
 from .exceptions import ConvergenceWarning
 from .integration import Integral, MechanisticIntegral
 from .libraries import Library, resolve_library
@@ -201,6 +202,7 @@ class MNNDenseBaseline(BaseDiscoverer):
 
     def _discover(self, trajectories: Trajectories) -> Discovery:
         library = resolve_library(self.library)
+        warn_of_doubled_columns(trajectories)
         integral = MNNIntegral(self.solver, self.segment, self.tolerance, self.max_iter)
         # The original reads inputs at the samples only.
         runs = tuple(replace(run, signal=None) for run in trajectories)

@@ -45,6 +45,8 @@ class Persistent:
         ------
         TypeError
             If a parameter or attribute cannot be stored, for instance a user's function.
+        FileNotFoundError, IsADirectoryError
+            If the folder of the file does not exist, or `path` is a folder.
         """
         save_estimator(cast("BaseDiscoverer", self), path)
 
@@ -95,6 +97,12 @@ def save_estimator(estimator: BaseDiscoverer | PDEDiscoverer, path: str | os.Pat
     }
     text = json.dumps(document, allow_nan=False, indent=1)
     target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"path={os.fspath(path)!r} is a folder; name a file in it.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"path={os.fspath(path)!r}: there is no folder {str(target.parent)!r}; make it first."
+        )
     # A crash while writing must not leave half a file where a whole one was.
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
     try:

@@ -24,6 +24,7 @@ from .coercion import (
     shape_of,
     to_float,
     to_matrix,
+    warn_of_other_order,
 )
 from .trajectory_ids import group_rows, ids_of_runs
 
@@ -156,7 +157,10 @@ def read_runs(
         input_names = tuple(f"u{i}" for i in range(widths.pop()))
     clash = set(state_names) & set(input_names)
     if clash:
-        raise ValueError(f"{sorted(clash)} name(s) a state and an input. Rename one of the two.")
+        raise ValueError(
+            f"{sorted(clash)} name(s) a state and an input. Columns of t after the first are "
+            f"inputs: pass the time alone as t, or rename one of the two."
+        )
     squeeze = all(block.squeeze for block in blocks)
     return Runs(
         tuple(runs),
@@ -243,6 +247,7 @@ def _read_block(
         squeeze = len(shape) == 1
         check_finite(states, f"X{label}", state_names, allow_nan=True)
         _same_length(len(states), n, f"X{label}", f"t{label}")
+        warn_of_other_order(t, X, label)
         if n == 0 or states.shape[1] == 0:
             what = "sample" if n == 0 else "feature"
             raise ValueError(

@@ -21,6 +21,7 @@ from .chains import is_derivative, measured_columns, read_chains
 from .constraints import Constraint, Known, Rules, bind_rules
 from .denoising import Denoised, denoise, known_noise
 from .discovery import Discovery
+from .doubled_columns import warn_of_doubled_columns
 from .exceptions import ConvergenceWarning
 from .inputs import with_interpolation
 from .integrability import Other, first_that_integrates, warn_of_broken_runs
@@ -225,6 +226,7 @@ class SMNNDiscoverer(BaseDiscoverer):
         columns = read_chains(self.order, trajectories.state_names)
         noise_std = known_noise(self.noise_std, trajectories.n_states)
         trajectories, seen = measured_columns(trajectories)
+        warn_of_doubled_columns(trajectories)
         chains = read_chains(self.order, trajectories.state_names)
         if isinstance(library, AutoLibrary) and not all(
             isinstance(one, Known) and one.only for one in self.constraints

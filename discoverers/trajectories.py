@@ -246,7 +246,10 @@ def initial_states(
     if isinstance(x0, dict):
         missing = [run.id for run in raw.runs if run.id not in x0]
         if missing:
-            raise ValueError(f"x0 has no entry for trajectory id(s) {missing}; got {list(x0)}.")
+            raise ValueError(
+                f"x0 has no entry for trajectory id(s) {missing}; got {list(x0)}. A mapping goes "
+                f"from the ids of runs to initial states; give one state as a list of numbers."
+            )
         x0 = [np.atleast_1d(x0[run.id]) for run in raw.runs]
     elif isinstance(x0, pd.DataFrame):
         x0 = x0.to_numpy(dtype=np.float64)

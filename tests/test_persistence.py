@@ -121,6 +121,14 @@ def test_user_functions_cannot_be_saved_and_the_old_file_survives(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
+        ToyDiscoverer().save(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*none'; make it first"):
+        ToyDiscoverer().save(tmp_path / "none" / "model.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
 def edited(tmp_path, change):
     source, target = tmp_path / "model.zip", tmp_path / "edited.zip"
     ToyDiscoverer().fit(T, X).save(source)

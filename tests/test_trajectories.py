@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -317,3 +318,16 @@ def test_errors_name_the_argument_and_what_came(case):
     t, states, options, kind, message = WRONG[case]
     with pytest.raises(kind, match=message):
         as_trajectories(t, states, **options)
+
+
+def test_rows_that_were_sorted_in_one_table_only_are_told():
+    frame = pd.DataFrame({"t": np.arange(6.0), "x": [3.0, 1.0, 2.0, 6.0, 5.0, 4.0]})
+    with pytest.warns(UserWarning, match="labels of t in another order.*X.loc"):
+        as_trajectories(frame["t"], frame[["x"]].sort_values("x"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_trajectories(frame["t"], frame[["x"]])
+        as_trajectories(frame["t"][::-1], frame[["x"]][::-1])
+        # Labels of their own say nothing about an order.
+        as_trajectories(frame["t"], frame[["x"]].set_axis(list("abcdef")))
+        as_trajectories(frame["t"].reset_index(drop=True), frame[["x"]].set_axis(range(1, 7)))
