@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
 from discoverers import SKANODERegressor
@@ -71,9 +72,40 @@ def main(folder: Path) -> None:
 def draw(record: ForcedRecord, model: SKANODERegressor, states: NDArray[np.float64]) -> plt.Figure:
     """Draw response, phase portrait and edge functions, found against true."""
     figure = plt.figure(figsize=(11.0, 7.5), layout="constrained")
+    grid = figure.add_gridspec(3, 3)
+    draw_responses(figure, grid, record, model, states)
+    law = record.system.equations.lambdify()
+    for row, name in enumerate(("x", "v"), start=1):
+        edge = next(one for one in model.edge_functions_ if one.inputs == (name,))
+        panel = figure.add_subplot(grid[row, 2])
+        at = edge.grid[0]
+        points = np.zeros((at.size, 2))
+        points[:, row - 1] = at
+        panel.fill_between(at, *edge.band, color=COLOURS[0], alpha=0.25, linewidth=0)
+        panel.plot(at, edge.values, color=COLOURS[0], label="learned curve")
+        panel.plot(
+            at, law(points, np.zeros((at.size, 1)))[:, 1], "--", color=COLOURS[1], label="true"
+        )
+        panel.set_xlabel(name)
+        panel.set_ylabel("part of v'")
+        panel.legend(fontsize="small")
+        tidy(panel)
+    return figure
+
+
+def draw_responses(
+    figure: plt.Figure,
+    grid: GridSpec,
+    record: ForcedRecord,
+    model: SKANODERegressor,
+    states: NDArray[np.float64],
+) -> None:
+    """Draw equation, responses and phase portrait into a grid whose right column stays free below.
+
+    van_der_pol_acceleration.py draws the same.
+    """
     found, true = (str(one["v"]) for one in (model.equations_.round(4), record.system.equations))
     figure.suptitle(f"found  v' = {found}\ntrue  v' = {true}", fontsize="medium")
-    grid = figure.add_gridspec(3, 3)
     fitted = (model.predict(record.t, u=record.u), *states.T)
     names = ("acceleration", "displacement x", "velocity v")
     for row, (name, truth, mine) in enumerate(
@@ -95,23 +127,6 @@ def draw(record: ForcedRecord, model: SKANODERegressor, states: NDArray[np.float
     phase.set_xlabel("x")
     phase.set_ylabel("v")
     tidy(phase)
-    law = record.system.equations.lambdify()
-    for row, name in enumerate(("x", "v"), start=1):
-        edge = next(one for one in model.edge_functions_ if one.inputs == (name,))
-        panel = figure.add_subplot(grid[row, 2])
-        at = edge.grid[0]
-        points = np.zeros((at.size, 2))
-        points[:, row - 1] = at
-        panel.fill_between(at, *edge.band, color=COLOURS[0], alpha=0.25, linewidth=0)
-        panel.plot(at, edge.values, color=COLOURS[0], label="learned curve")
-        panel.plot(
-            at, law(points, np.zeros((at.size, 1)))[:, 1], "--", color=COLOURS[1], label="true"
-        )
-        panel.set_xlabel(name)
-        panel.set_ylabel("part of v'")
-        panel.legend(fontsize="small")
-        tidy(panel)
-    return figure
 
 
 if __name__ == "__main__":

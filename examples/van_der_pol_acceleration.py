@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from duffing_acceleration import TRAINING, draw_responses
 from numpy.typing import NDArray
 
 from discoverers import SKANODERegressor
@@ -24,7 +25,6 @@ from discoverers.datasets import ForcedRecord, observe, van_der_pol_forced
 from discoverers.plotting import save_figure
 from discoverers.plotting.style import COLOURS, tidy
 
-TRAINING = 201
 NOISE = 0.01
 STRENGTHS = (0.5, 1.0, 2.0)
 
@@ -71,30 +71,8 @@ def main(folder: Path) -> None:
 def draw(record: ForcedRecord, model: SKANODERegressor, states: NDArray[np.float64]) -> plt.Figure:
     """Draw response, phase portrait and edge functions, found against true."""
     figure = plt.figure(figsize=(11.0, 7.5), layout="constrained")
-    found, true = (str(one["v"]) for one in (model.equations_.round(4), record.system.equations))
-    figure.suptitle(f"found  v' = {found}\ntrue  v' = {true}", fontsize="medium")
     grid = figure.add_gridspec(3, 3)
-    fitted = (model.predict(record.t, u=record.u), *states.T)
-    names = ("acceleration", "displacement x", "velocity v")
-    for row, (name, truth, mine) in enumerate(
-        zip(names, (record.channel("a"), *record.states.T), fitted, strict=True)
-    ):
-        panel = figure.add_subplot(grid[row, :2])
-        if row == 0:
-            panel.plot(record.t[:TRAINING], record.y[:TRAINING, 0], ".", color="0.5", markersize=4)
-        panel.plot(record.t, truth, color="black", linewidth=2.4, alpha=0.35, label="true")
-        panel.plot(record.t, np.ravel(mine), color=COLOURS[0], linewidth=1.1, label="found")
-        panel.axvline(record.t[TRAINING - 1], color="0.6", linestyle=":")
-        panel.set_ylabel(name)
-        tidy(panel)
-    panel.set_xlabel("t (fitted up to the dotted line)")
-    panel.legend(loc="upper right", ncols=2, fontsize="small")
-    phase = figure.add_subplot(grid[0, 2])
-    phase.plot(*record.states.T, color="black", linewidth=2.4, alpha=0.35)
-    phase.plot(*states.T, color=COLOURS[0], linewidth=1.0)
-    phase.set_xlabel("x")
-    phase.set_ylabel("v")
-    tidy(phase)
+    draw_responses(figure, grid, record, model, states)
     law = record.system.equations.lambdify()
     curve = next(one for one in model.edge_functions_ if one.inputs == ("v",))
     panel = figure.add_subplot(grid[1, 2])
