@@ -214,7 +214,7 @@ def _atoms(x: sympy.Symbol, values: Array, n_states: int) -> Iterator[tuple[str,
         yield from free("hill", scales, x**4 / (p**4 + x**4))
     if low > 1e-3 * size:
         yield from plain("log", sympy.log(x))
-        yield from plain("rational", 1 / x)
+        yield from plain("rational", 1 / x, x**-2, x**-3)
         yield from plain("sqrt", sympy.sqrt(x))
         powers = np.array([-1.5, -0.75, -0.4, 0.3, 0.6, 0.75, 1.4, 1.75, 2.5])
         yield from free("power", powers, x**p)

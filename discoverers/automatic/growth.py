@@ -21,10 +21,11 @@ from discoverers.trajectories import Trajectories
 from .atoms import Template, atom_count, templates_for
 from .denominators import denominators_for
 from .judge import Judge
-from .proposals import Proposals, WeakForm
+from .proposals import Proposals
 from .search import Found, count, search
 from .settling import settled
 from .systems import Candidate, System
+from .weak_form import WeakForm
 
 __all__ = ["Growth", "grow", "worth_growing"]
 
@@ -58,7 +59,8 @@ class Growth:
     n_tried : int
         Terms of the dictionary, constants on their grids counted apart.
     comparable : bool
-        Whether the polynomial stage's system could be followed through the records like the others.
+        Whether the polynomial stage's system could be followed through the records like the others,
+        as closely as the states that agree with it, if there are such.
     """
 
     found: Found
@@ -150,7 +152,8 @@ def grow(
     start = _system(selection, coef, templates)
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))
-    comparable = bool(np.isfinite(judge(start).score))
+    own = judge(start)
+    comparable = bool(np.isfinite(own.score)) and (states is None or not judge.misfits(own))
     found = search(judge, proposals, start, iterations)
     if found is None:
         return None

@@ -10,6 +10,7 @@ import sympy
 from numpy.typing import NDArray
 
 from discoverers.denoising import Denoised
+from discoverers.reporting import MISFIT
 from discoverers.sparse.criterion import deviance
 from discoverers.trajectories import Trajectories
 
@@ -30,6 +31,9 @@ The dictionary holds hundreds of functions, and each bends into the shape of a f
 its constant: the best of them comes close to any polynomial. The search itself is free of it, as
 one equation alone may not yet gain so much.
 """
+
+BETTER = 0.5
+"""Steps are made finer for a law that misfits where they leave so much less."""
 
 HOPELESS = 60.0
 """Calibrations that are going to stay this much behind the best score end early."""
@@ -117,6 +121,10 @@ class Judge:
         left = self.noise_std * np.sqrt(best.fit.rss / np.maximum(freedom, 1.0))
         return np.asarray(np.where(observed > 0, left, self.noise_std))
 
+    def misfits(self, best: Verdict, limit: float = MISFIT) -> bool:
+        """Whether a system leaves so many times the noise's variance of some state."""
+        return bool(np.any((self.noise_left(best) / self.noise_std) ** 2 > limit))
+
     def sharpened(self, best: Verdict) -> Judge:
         """With the noise that the best system leaves; verdicts are asked anew."""
         lowest = np.minimum(self.floor_std, self.noise_std)
@@ -190,15 +198,23 @@ class Judge:
         """Calibrated with nothing to start from: as many steps a sample as it takes to survive.
 
         Between coarse samples, and where some were dropped, a law that is right may leave its
-        orbit with one step. What has a law nearby starts from its number of steps.
+        orbit with one step, or keep to a wrong one. What has a law nearby starts from its number
+        of steps.
         """
         substeps = 1
         fit = self._calibrated(system, substeps)
-        while not np.isfinite(fit.cost) and substeps < MOST_SUBSTEPS:
+        work = fit.work
+        while self._poor(fit) and substeps < MOST_SUBSTEPS:
             substeps *= 4
             tried = self._calibrated(system, substeps)
-            fit = replace(tried, work=tried.work + fit.work)
-        return fit
+            work += tried.work
+            if not np.isfinite(fit.cost) or tried.cost < BETTER * fit.cost:
+                fit = tried
+        return replace(fit, work=work)
+
+    def _poor(self, fit: Fit) -> bool:
+        """Whether a fit fails, or leaves more than the noise of some state."""
+        return not np.isfinite(fit.cost) or bool(np.any(fit.rss > MISFIT * self.records.n_observed))
 
     def _calibrated(
         self,

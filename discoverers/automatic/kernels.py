@@ -17,6 +17,8 @@ Places = NDArray[np.int64]
 DEPTH = STACK_DEPTH
 COLLINEAR = 1e-11
 HALVINGS = 5
+LARGEST = 1e100
+"""Values of a term and slopes by its constant beyond which squares of them may overflow."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -221,7 +223,7 @@ def _filtered(
         evaluate_terms(code, numbers, splines, x, inputs[i], stack, slopes, phi, dphi)
         raw[0, i] = phi[0]
         raw[1, i] = dphi[0, width]
-        if not (abs(phi[0]) < 1e12 and abs(dphi[0, width]) < 1e15):
+        if not (abs(phi[0]) < LARGEST and abs(dphi[0, width]) < LARGEST):
             return False
     place = 0
     for run in range(len(rows) - 1):

@@ -8,7 +8,7 @@ by variable projection before they are ranked, as a constant off its place hides
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -16,31 +16,32 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from discoverers.denoising import Denoised
-from discoverers.integration import Integral, integrate_stretches
-from discoverers.shooting.program import Program, compile_terms
+from discoverers.shooting.program import Program
 from discoverers.sparse import NormalEquations
 from discoverers.sparse.criterion import deviance
-from discoverers.stretches import integrated_stretches
-from discoverers.trajectories import Trajectories
-from discoverers.whitening import split_windows, whitened_rows
 
-from .atoms import PARAMETER, Template
+from .atoms import Template
 from .denominators import Denominator
 from .ratios import Weak, best_ratios, may_pay
 from .screening import screened
 from .subsets import Subsets, search_subsets
 from .systems import Candidate, Law, charge_of
+from .weak_form import Filter, WeakForm
 
-__all__ = ["Proposal", "Proposals", "WeakForm"]
+__all__ = ["Proposal", "Proposals"]
 
 Array = NDArray[np.float64]
+Support = tuple[int, ...]
 
 REFINED = 30
 PER_SIZE = {1: 12, 2: 100, 3: 100, 4: 60, 5: 20}
 """Structures whose constants are refined: the best over all, and so many of each size."""
 
 ITERATIONS = 12
+FEW_ITERATIONS = 3
+LARGEST_WORK = 600_000
+"""Rows of all structures, taken together, whose constants a wide search moves."""
+
 LARGEST_BASE = 2
 
 
@@ -53,108 +54,14 @@ class Proposal:
 
 
 @dataclass(frozen=True, eq=False)
-class WeakForm:
-    """Integrated columns of the measured runs."""
+class _Searched:
+    """What the subset search of one state saw, among the columns that were kept."""
 
-    trajectories: Trajectories
-    denoised: Denoised
-    integral: Integral
-    window: int
-    names: tuple[str, ...]
-
-    def features(self, program: Program, parameters: Sequence[float]) -> list[Array]:
-        """One template at the denoised states of all runs (n, 1), for each value of its constant.
-
-        What is not finite is left out: its array is empty.
-        """
-        from discoverers.shooting.kernels import evaluate_terms_many
-
-        out = []
-        for parameter in parameters:
-            states = np.column_stack([self.states, np.full(len(self.states), parameter)])
-            values = evaluate_terms_many(
-                program.code, program.numbers, program.splines, 1, states, self.inputs
-            )
-            fine = np.isfinite(values).all() and np.abs(values).max() < 1e12
-            out.append(values if fine else np.empty((0, 1)))
-        return out
-
-    def compile(self, expr: sympy.Expr) -> Program:
-        """A term as a program whose last state is its constant."""
-        n_states = self.trajectories.n_states
-        return compile_terms(
-            [expr], (*self.names[:n_states], PARAMETER.name), self.names[n_states:]
-        )
-
-    @cached_property
-    def states(self) -> Array:
-        """Denoised states of all runs, one below the other."""
-        return np.ascontiguousarray(np.concatenate(self.denoised.states))
-
-    @cached_property
-    def inputs(self) -> Array:
-        """Inputs of all runs."""
-        return np.ascontiguousarray(np.concatenate([run.u for run in self.trajectories]))
-
-    def filter(self, state: int, drift: float) -> Filter:
-        """Integration and whitening of one state's equation as a matrix for each run."""
-        rows, targets = [], []
-        precision = np.concatenate([part[:, state] for part in self.denoised.precision])
-        unit = 1.0 / float(np.median(precision[precision > 0]))
-        for i, steps in enumerate(self.denoised.steps):
-            n = len(steps) + 1
-            stretches = integrated_stretches(self.integral, steps)
-            integrated = integrate_stretches(self.integral, stretches, steps, np.eye(n))
-            columns = np.column_stack(
-                [self.denoised.time_scale * integrated, self.denoised.data[i][:, state]]
-            )
-            white = whitened_rows(
-                split_windows(stretches, self.window),
-                columns,
-                self.denoised.precision[i][:, state],
-                np.concatenate([[0.0], np.cumsum(steps)]),
-                drift * unit,
-            )
-            rows.append(np.ascontiguousarray(white[:, :-1]))
-            targets.append(white[:, -1])
-        return Filter(tuple(rows), np.concatenate(targets))
-
-
-@dataclass(frozen=True, eq=False)
-class Filter:
-    """Whitened integrals are this matrix times a term's values, run by run.
-
-    Attributes
-    ----------
-    rows : tuple of ndarray of shape (r, n), one per run
-    target : ndarray of shape (total r,)
-        The whitened data.
-    """
-
-    rows: tuple[Array, ...]
-    target: Array
-
-    @property
-    def samples(self) -> NDArray[np.int64]:
-        """Where the runs begin among the samples, and the end."""
-        return np.cumsum([0, *(part.shape[1] for part in self.rows)]).astype(np.int64)
-
-    @property
-    def whitened(self) -> NDArray[np.int64]:
-        """Where the runs begin among the whitened rows, and the end."""
-        return np.cumsum([0, *(part.shape[0] for part in self.rows)]).astype(np.int64)
-
-    @cached_property
-    def flat(self) -> Array:
-        """All matrices in one array."""
-        return np.concatenate([part.ravel() for part in self.rows])
-
-    def __call__(self, values: Array) -> Array:
-        """Whitened integrals (total r, k) of terms (total n, k) at the states of all runs."""
-        at = self.samples
-        return np.concatenate(
-            [part @ values[a:b] for part, a, b in zip(self.rows, at[:-1], at[1:], strict=True)]
-        )
+    weigh: Filter
+    filtered: Array
+    charges: Array
+    kept: NDArray[np.intp]
+    found: Subsets
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +82,7 @@ class Proposals:
     programs: dict[sympy.Expr, Program]
     values: Array
     denominators: tuple[Denominator, ...] = ()
+    _seen: dict[tuple[int, float], _Searched] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(
@@ -199,6 +107,27 @@ class Proposals:
 
     def ranked(self, state: int, drift: float) -> list[Proposal]:
         """Right-hand sides of one state, the best first, at most one per structure."""
+        seen = self._searched(state, drift)
+        ranked = [self._refined(one, seen) for one in _leading(seen.found)]
+        return sorted(ranked, key=lambda one: one.score)
+
+    def wider(self, state: int, drift: float) -> list[Proposal]:
+        """Those among thousands more that are good once their constants have moved.
+
+        Of exact data a law is worse than many others while a constant is off the grid.
+        """
+        seen = self._searched(state, drift)
+        count = LARGEST_WORK // max(len(seen.weigh.target), 1)
+        moved = [
+            (self._refined(one, seen, FEW_ITERATIONS).score, one)
+            for one in _wider(seen.found, count)
+        ]
+        return [self._refined(one, seen) for _, one in sorted(moved)[: 2 * REFINED]]
+
+    def _searched(self, state: int, drift: float) -> _Searched:
+        """The subset search of one state; done once."""
+        if (state, drift) in self._seen:
+            return self._seen[state, drift]
         weigh = self.form.filter(state, drift)
         filtered = weigh(self.values)
         n_rows, n_states = len(weigh.target), self.form.trajectories.n_states
@@ -213,11 +142,9 @@ class Proposals:
             np.unique(kind[kept], return_inverse=True)[1],
             [tuple(np.searchsorted(kept, base).tolist()) for base in self._bases],
         )
-        refined = [
-            self._refined(tuple(kept[list(support)].tolist()), weigh, filtered, charges)
-            for support in _leading(found)
-        ]
-        return sorted(refined, key=lambda one: one.score)
+        seen = _Searched(weigh, filtered[:, kept], charges[kept], kept, found)
+        self._seen[state, drift] = seen
+        return seen
 
     def ratios(self, state: int, drift: float, ranked: Sequence[Proposal]) -> list[Proposal]:
         """Terms over denominators of several monomials, the best first.
@@ -295,13 +222,11 @@ class Proposals:
         # What is not finite on the denoised states explains nothing.
         return found if len(found) else np.zeros((len(self.values), 1))
 
-    def _refined(
-        self, support: tuple[int, ...], weigh: Filter, filtered: Array, charges: Array
-    ) -> Proposal:
+    def _refined(self, support: Support, seen: _Searched, iterations: int = ITERATIONS) -> Proposal:
         """Move the constants to where the loss is lowest."""
         from .kernels import refine_constants
 
-        members = [self.columns[k] for k in support]
+        members = [self.columns[k] for k in seen.kept[list(support)].tolist()]
         programs = [self.programs[one.template.expr] for one in members]
         numbers = [program.numbers for program in programs]
         codes = [program.code for program in programs]
@@ -314,14 +239,14 @@ class Proposals:
             programs[0].splines,
             self.form.states,
             self.form.inputs,
-            weigh.flat,
-            weigh.whitened,
-            weigh.samples,
-            weigh.target,
-            np.ascontiguousarray(filtered[:, list(support)].T),
+            seen.weigh.flat,
+            seen.weigh.whitened,
+            seen.weigh.samples,
+            seen.weigh.target,
+            np.ascontiguousarray(seen.filtered[:, list(support)].T),
             parameters,
             np.array([(one.template.lower, one.template.upper) for one in members]),
-            ITERATIONS,
+            iterations,
         )
         law = tuple(
             Candidate(one.template, value, parameter)
@@ -329,7 +254,8 @@ class Proposals:
                 members, coef.tolist(), parameters.tolist(), strict=True
             )
         )
-        score = float(deviance(loss, len(weigh.target))) + float(charges[list(support)].sum())
+        score = float(deviance(loss, len(seen.weigh.target)))
+        score += float(seen.charges[list(support)].sum())
         return Proposal(law, score)
 
 
@@ -339,6 +265,12 @@ def _leading(found: Subsets) -> list[tuple[int, ...]]:
     for size, count in PER_SIZE.items():
         chosen |= dict.fromkeys(found.leading(count, size))
     return list(chosen)
+
+
+def _wider(found: Subsets, count: int) -> list[Support]:
+    """The structures of two and three terms that come after the leading ones."""
+    held = set(_leading(found))
+    return [one for size in (2, 3) for one in found.leading(count // 4, size) if one not in held]
 
 
 def _degree(expr: sympy.Expr) -> int:

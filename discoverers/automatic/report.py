@@ -15,13 +15,13 @@ from discoverers.discovery import Discovery, FittedTrajectory
 from discoverers.equations import Equations
 from discoverers.formatting import term_name
 from discoverers.identifiability import entangled_terms
-from discoverers.reporting import TIED, alternatives_frame, front_frame
+from discoverers.reporting import TIED, alternatives_frame, front_frame, too_few
 from discoverers.selection import Selection
 from discoverers.sparse.criterion import deviance
 
 from .atoms import PARAMETER
 from .growth import Growth
-from .judge import Verdict
+from .judge import BEYOND_POLYNOMIALS, Verdict
 from .systems import Constant, System
 
 __all__ = ["answer_of", "constants_frame", "others_grown"]
@@ -59,9 +59,8 @@ def report_growth(growth: Growth, polynomial: Discovery, selection: Selection) -
     names, coef, coef_std = _table(best, selection)
     noise_std = judge.noise_left(best)
     chi2 = (noise_std / judge.noise_std) ** 2
-    # What was chosen among near-equals counts as the best.
-    lowest = found.pool[0].score
     others = [one for one in found.pool if one is not best]
+    behind = _behind(others, found.pool[0])
     systems = [_equations(one.system, selection) for one in (best, *others)]
     entangled = _entangled(best, judge.n_rows, selection)
     sizes = np.array([len(law) for law in best.system.laws], dtype=np.float64)
@@ -86,12 +85,27 @@ def report_growth(growth: Growth, polynomial: Discovery, selection: Selection) -
         extras={
             **polynomial.extras,
             "chi2_": selection.worst(chi2),
-            "alternatives_": alternatives_frame(systems, [lowest, *(one.score for one in others)]),
-            "identifiable_": not (entangled or any(one.score <= lowest + TIED for one in others)),
+            "alternatives_": alternatives_frame(systems, [0.0, *behind]),
+            "identifiable_": not (
+                entangled or min(behind, default=np.inf) <= TIED or too_few(selection.denoised)
+            ),
             "entangled_": entangled,
             "constants_": _constants(best, selection),
         },
     )
+
+
+def _behind(others: Sequence[Verdict], best: Verdict) -> list[float]:
+    """How far others score behind the best; what was chosen among near-equals counts as that.
+
+    What a function pays for being no polynomial tells of the choice, not of the data: one that
+    explains them better than the polynomial that was chosen is as good.
+    """
+    free = BEYOND_POLYNOMIALS if best.system.is_polynomial else 0.0
+    return [
+        max(one.score - best.score - (0.0 if one.system.is_polynomial else free), 0.0)
+        for one in others
+    ]
 
 
 def _equations(system: System, selection: Selection) -> Equations:
@@ -195,20 +209,34 @@ def _term_of(system: System, constant: Constant) -> str:
 
 
 def with_alternatives(growth: Growth, polynomial: Discovery, selection: Selection) -> Discovery:
-    """The polynomial stage's system, which stays, with what came close in the larger library."""
+    """The polynomial stage's system, which stays, with what came close in either library."""
     pool = growth.found.pool
-    lowest = pool[0].score
     others = [one for one in pool if one is not growth.found.best]
     systems = [polynomial.equations, *(_equations(one.system, selection) for one in others)]
-    scores = [lowest, *(one.score for one in others)]
-    tied = any(one.score <= lowest + TIED for one in others)
+    scores = [0.0, *_behind(others, pool[0])]
+    held = {_terms(one) for one in systems}
+    close = polynomial.extras["alternatives_"]
+    for one, behind in zip(close["equations"], close["score_behind"], strict=True):
+        if _terms(one) not in held:
+            systems.append(one)
+            scores.append(float(behind))
+    tied = min(scores[1:], default=np.inf) <= TIED
     return replace(
         polynomial,
         extras={
             **polynomial.extras,
             "alternatives_": alternatives_frame(systems, scores),
-            "identifiable_": polynomial.extras["identifiable_"] and not tied,
+            "identifiable_": not (
+                tied or polynomial.extras["entangled_"] or too_few(selection.denoised)
+            ),
         },
+    )
+
+
+def _terms(equations: Equations) -> tuple[frozenset[sympy.Expr], ...]:
+    """Terms of each equation, whatever their coefficients."""
+    return tuple(
+        frozenset(term.as_coeff_Mul()[1] for term in sympy.Add.make_args(law)) for law in equations
     )
 
 

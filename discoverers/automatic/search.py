@@ -41,6 +41,9 @@ RATIOS = 8
 SHARING = 3
 """Denominators that are tried in several equations, with the same constants and without."""
 
+GROSS = 4.0
+"""Mean squared residual, in units of the noise, above which a wide search follows."""
+
 DRIFT = 1e-2
 """Variance, in units of the noise's, that the denoised states' errors add to an integral a step."""
 
@@ -102,6 +105,7 @@ def search(
     shared = [judge(one) for one in _sharing(plain, ratios, best.system)]
     best = best_of([best, *shared])
     n_judged = len(shared)
+    wide = False
     for sweep in iterations("sweep over the equations", SWEEPS):
         before = best.system.structure
         for turn, (state, options) in enumerate(ranked.items()):
@@ -125,8 +129,17 @@ def search(
             close = judge.pool(CLOSE)[: 2 * JUDGED]
             judge = sharper
             best = best_of([judge(one.system, one) for one in (best, *close)])
-        elif best.system.structure == before:
+        elif best.system.structure == before and (wide or not judge.misfits(best, GROSS)):
             break
+        settled = sweep > 0 or best.system.structure == before
+        if settled and not wide and sweep + 1 < SWEEPS and judge.misfits(best, GROSS):
+            # A law is missing, not evidence: look among many more before that is the answer.
+            wide = True
+            for state in ranked:
+                more = sorted(
+                    [*plain[state], *proposals.wider(state, DRIFT)], key=lambda one: one.score
+                )
+                ranked[state] = _mixed(_with_ratios(more, ratios[state]))
     if not np.isfinite(best.score):
         return None
     _, freer = snapped(judge, best, proposals.templates)

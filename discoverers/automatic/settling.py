@@ -74,4 +74,4 @@ def _paths(judge: Judge, verdict: Verdict, starts: Array) -> Array:
             substeps=verdict.fit.substeps,
         )
         path[: found.n_valid] = found.X[: found.n_valid, :n]
-    return np.where(np.isfinite(out), out, np.finfo(np.float64).max)
+    return np.where(np.isfinite(out), out, np.inf)

@@ -15,8 +15,13 @@ from .systems import Candidate, System
 __all__ = ["snapped"]
 
 SIMPLE = tuple(map(sympy.Rational, ("1/2", "1", "2")))
-EXPONENTS = (*SIMPLE, *map(sympy.Rational, ("1/3", "2/3", "3/4", "4/3", "3/2", "5/2")))
-"""Surface by volume and metabolism give textbooks exponents of thirds and quarters."""
+EXPONENTS = (
+    *SIMPLE,
+    *map(sympy.Rational, ("1/3", "2/3", "3/4", "4/3", "3/2", "5/2")),
+    *map(sympy.Rational, ("-1/2", "-1", "-3/2", "-2", "-3")),
+)
+"""Surface by volume and metabolism give textbooks exponents of thirds and quarters, forces negative
+ones."""
 
 REACH = 3.0
 """Standard errors from a constant within which simple numbers are tried."""

@@ -11,8 +11,8 @@ from discoverers import SMNNDiscoverer
 from discoverers.automatic import search as searching
 from discoverers.automatic.atoms import PARAMETER, Template
 from discoverers.automatic.kernels import refine_constants
-from discoverers.automatic.proposals import WeakForm
 from discoverers.automatic.subsets import search_subsets
+from discoverers.automatic.weak_form import WeakForm
 from discoverers.denoising import denoise
 from discoverers.integration import MechanisticIntegral
 from discoverers.shooting.program import compile_terms

@@ -67,6 +67,15 @@ def test_the_law_that_most_agree_with_is_taken(scored, chosen):
     assert settled(found_of(judge, *scored)).best.system is chosen
 
 
+@pytest.mark.filterwarnings("error")
+def test_paths_that_end_early_are_far_away_without_a_word():
+    # The range is less than one: a huge number divided by it overflows.
+    judge = judge_of(lambda q: -q, 0.1, 4.0)
+    bursting = law(Candidate(Template(x**3), 1e4))
+    scored = [(bursting, 0.0), (LINEAR, 0.5), (NEARLY, 0.6)]
+    assert settled(found_of(judge, *scored)).best.system is LINEAR
+
+
 def test_a_constant_is_snapped_only_where_the_data_allow_it():
     for true, template in [(0.5, x / (sympy.Rational(1, 2) + x)), (0.57, None)]:
         judge = judge_of(lambda q, k=true: -2.0 * q / (k + q), 3.0, 2.0)
