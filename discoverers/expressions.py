@@ -63,9 +63,9 @@ def parse_expression(
         The expression, powers written ``**``. Integers and quotients of integers stay exact;
         numbers with a point or an exponent become 53-bit floats.
     names : iterable of str, or mapping of str to str
-        Names the text may use as variables. A mapping gives, for the name used in the text, the
-        name of the symbol made from it (for symbols whose names are no Python identifiers). A name
-        hides a constant of that name.
+        Names the text may use as variables, hiding constants of the same name. One that is no word
+        of Python stands in brackets, as equations are printed: ``[prey count]``, ``[x']``. A
+        mapping gives, for the name used in the text, the name of its symbol.
     functions : iterable of str, default=()
         Further function names; a call becomes an application of ``sympy.Function(name)``.
 
@@ -99,25 +99,52 @@ def parse_expression(
         raise ValueError(f"text has {len(text)} characters; at most {_LONGEST_TEXT} are read")
     pairs = names.items() if isinstance(names, Mapping) else ((name, name) for name in names)
     symbols = {_normal(name): sympy.Symbol(symbol) for name, symbol in pairs}
+    plain, bracketed = _without_brackets(text.strip(), symbols)
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-        return _Reader(text, symbols, frozenset(functions)).read(tree.body)
+        tree = ast.parse(plain, mode="eval")
+        return _Reader(text, symbols, bracketed, frozenset(functions)).read(tree.body)
     except SyntaxError as error:
+        odd = [shown for shown in map(_shown, symbols) if shown.startswith("[")]
+        hint = "'10*(y - x**2)'" + (f", and names that are no words as {odd[0]}" if odd else "")
         raise ValueError(
-            f"cannot read {_short(text)}: {error.msg}; write for example '10*(y - x**2)'"
+            f"cannot read {_short(text)}: {error.msg}; write for example {hint}"
         ) from error
     except (RecursionError, MemoryError) as error:
         raise ValueError(f"cannot read {_short(text)}: it is nested too deeply") from error
+
+
+def _without_brackets(
+    text: str, symbols: Mapping[str, sympy.Symbol]
+) -> tuple[str, dict[str, sympy.Symbol]]:
+    """The text with a word in the place of every variable in brackets, and what the words mean."""
+    found: dict[str, sympy.Symbol] = {}
+    if "[" not in text:
+        return text, found
+    text = _normal(text)
+    # The longest first: a name may hold another one in brackets.
+    for name in sorted(symbols, key=len, reverse=True):
+        shown = f"[{' '.join(name.split())}]"  # as it is printed
+        if shown in text:
+            word = f"variable_{len(found)}"
+            while word in symbols or word in text:
+                word += "_"
+            text, found[word] = text.replace(shown, f"({word})"), symbols[name]
+    return text, found
 
 
 class _Reader:
     """Walks one syntax tree; every kind of node that is not named here is refused."""
 
     def __init__(
-        self, text: str, symbols: Mapping[str, sympy.Symbol], functions: frozenset[str]
+        self,
+        text: str,
+        symbols: Mapping[str, sympy.Symbol],
+        bracketed: Mapping[str, sympy.Symbol],
+        functions: frozenset[str],
     ) -> None:
         self.text = text
         self.symbols = symbols
+        self.bracketed = bracketed
         self.functions = functions
 
     def read(self, node: ast.expr) -> sympy.Expr:
@@ -151,11 +178,13 @@ class _Reader:
         return self._in_range(number, node)
 
     def _name(self, node: ast.Name) -> sympy.Expr:
+        if node.id in self.bracketed:
+            return self.bracketed[node.id]
         if node.id in self.symbols:
             return self.symbols[node.id]
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
-        known = ", ".join(self.symbols) or "none"
+        known = ", ".join(map(_shown, self.symbols)) or "none"
         raise self._refusal(f"unknown name '{node.id}'; known names are {known}")
 
     def _chain(self, node: ast.expr, kinds: tuple[type, type]) -> sympy.Expr:
@@ -360,6 +389,11 @@ def needs_alias(name: str) -> bool:
 def _normal(name: str) -> str:
     # Python's parser normalises identifiers, so that the micro sign and the Greek mu meet
     return unicodedata.normalize("NFKC", name)
+
+
+def _shown(name: str) -> str:
+    """A name as text may hold it."""
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"[{name}]"
 
 
 def _piece(node: ast.expr) -> str:

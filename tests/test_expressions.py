@@ -54,6 +54,23 @@ def test_user_functions_become_applications():
     assert parse_expression("f(x, y)**2", ["x", "y"], ["f"]) == sympy.Function("f")(x, y) ** 2
 
 
+@pytest.mark.parametrize("name", ["prey count", "x'", "lambda", "p[bar]", "bar", "1a", "a*b"])
+def test_any_name_is_read_in_brackets(name):
+    names = ["x", "p[bar]", "bar", "variable_0", name]
+    found = parse_expression(f"2*[{name}]**2/x + variable_0", names)
+    assert found == 2 * sympy.Symbol(name) ** 2 / x + sympy.Symbol("variable_0")
+
+
+def test_what_is_printed_is_read_again_and_errors_show_how():
+    assert parse_expression("[prey count]", ["prey  count"]) == sympy.Symbol("prey  count")
+    with pytest.raises(ValueError, match=r"no words as \[prey count\]"):
+        parse_expression("2*prey count", ["prey count", "x"])
+    with pytest.raises(ValueError, match=r"unknown name 'q'; known names are x, \[lambda\]"):
+        parse_expression("q", ["x", "lambda"])
+    with pytest.raises(ValueError, match="not allowed"):
+        parse_expression("[other]*x", ["x"])
+
+
 def test_names_that_are_no_identifiers_are_reached_by_a_mapping():
     assert parse_expression("v0*2", {"v0": "speed (m/s)"}) == 2 * sympy.Symbol("speed (m/s)")
 
