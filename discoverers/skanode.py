@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral as Whole
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,8 +22,9 @@ from .denoising import known_noise
 from .discovery import Discovery, FittedTrajectory
 from .libraries import Library
 from .runs import Interpolation, RawRun, evaluate_input
-from .structures.base import Data, Options, StructuralFit, Structure, resolve_structure
+from .structures.base import Data, Options, Structure, resolve_structure
 from .structures.observing import Observed, read_observe
+from .structures.offsets import WithOffsets, discover_with_offsets
 from .structures.sensors import sensor_notes
 from .structures.terms import read_terms
 from .structures.timing import timing_notes
@@ -61,7 +63,7 @@ class SKANODERegressor(BaseDiscoverer):
         weighted sum of states, rates and inputs ("v' + u0"). Or a matrix with a row per column of
         y, which weighs states, then (optionally) rates and inputs. Or a function of states (n, V),
         rates (n, V) and inputs (n, m) that returns (n, C). Subtract gravity and offsets of sensors
-        before; what looks like one is told by a `MisfitWarning`.
+        before, or let `sensor_offset` find them.
     library : str or Library, default="auto"
         Candidate terms of the unknown laws; "auto" leaves them to the structure.
     interpolation : {"cubic", "linear", "hold"}, default="cubic"
@@ -72,6 +74,10 @@ class SKANODERegressor(BaseDiscoverer):
     initial_state : {"estimate", "rest"}, default="estimate"
         What holds of initial states that are not given as `x0`: they are estimated, or zero.
         Knowing them helps: accelerations alone may leave the level of positions open.
+    sensor_offset : {"none", "estimate"}, default="none"
+        "estimate" finds a constant offset of each accelerometer, gravity for instance, along with
+        the law (one for all runs); the fit takes two to four times as long. "none" takes channels
+        as they are, and tells of an offset by a `MisfitWarning` where it shows.
     noise_std : float, array-like of shape (C,) or None, default=None
         Standard deviation of the measurement noise, if it is known; estimated otherwise.
     max_terms : int or None, default=None
@@ -109,6 +115,8 @@ class SKANODERegressor(BaseDiscoverer):
     x0_, x0_std_ : ndarray of shape (runs, V)
         Initial states and standard errors.
     noise_std_ : ndarray of shape (C,)
+    sensor_offset_, sensor_offset_std_ : ndarray of shape (C,)
+        Offsets of the sensors and standard errors, 0 where none was estimated. `predict` adds them.
     edge_functions_ : tuple of EdgeFunction
         The learned splines with their error bands, and the symbol that was read from each.
     x_offset_identifiable_ : bool or None
@@ -158,6 +166,7 @@ class SKANODERegressor(BaseDiscoverer):
         "library": [str, Library],
         "interpolation": [StrOptions({"cubic", "linear", "hold"})],
         "initial_state": [StrOptions({"estimate", "rest"})],
+        "sensor_offset": [StrOptions({"none", "estimate"})],
         "noise_std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "max_terms": [Interval(Whole, 1, None, closed="left"), None],
         "gamma": [Interval(Real, 0, None, closed="left")],
@@ -176,6 +185,7 @@ class SKANODERegressor(BaseDiscoverer):
         library: str | Library = "auto",
         interpolation: Interpolation = "cubic",
         initial_state: Literal["estimate", "rest"] = "estimate",
+        sensor_offset: Literal["none", "estimate"] = "none",
         noise_std: float | ArrayLike | None = None,
         max_terms: int | None = None,
         gamma: float = 1.0,
@@ -192,6 +202,7 @@ class SKANODERegressor(BaseDiscoverer):
         self.library = library
         self.interpolation = interpolation
         self.initial_state = initial_state
+        self.sensor_offset = sensor_offset
         self.noise_std = noise_std
         self.max_terms = max_terms
         self.gamma = gamma
@@ -230,11 +241,17 @@ class SKANODERegressor(BaseDiscoverer):
             self.observe, channels, states, inputs, structure.quantities(channels, inputs)
         )
         data = self._data(trajectories, observed)
-        found = structure.discover(data, self._options((*states, *inputs)))
+        options = self._options((*states, *inputs))
+        if self.sensor_offset == "none":
+            nothing = np.zeros(len(channels))
+            with_offsets = WithOffsets(structure.discover(data, options), data, nothing, nothing)
+        else:
+            with_offsets = discover_with_offsets(structure, data, options)
+        found, data = with_offsets.fit, with_offsets.data
         further = (*sensor_notes(found, data), *timing_notes(found, data, self.interpolation))
         for note in (*found.notes, *further):
             warnings.warn(note.text, note.category, stacklevel=5)
-        return _discovery(found, trajectories, self.interpolation)
+        return _discovery(with_offsets, trajectories, self.interpolation)
 
     def _data(self, trajectories: Trajectories, observed: Observed) -> Data:
         x0 = np.stack([run.x0 for run in trajectories])
@@ -316,8 +333,12 @@ def _record(run: Trajectory, interpolation: Interpolation) -> Record:
 
 
 def _discovery(
-    found: StructuralFit, trajectories: Trajectories, interpolation: Interpolation
+    with_offsets: WithOffsets, trajectories: Trajectories, interpolation: Interpolation
 ) -> Discovery:
+    found, offsets = with_offsets.fit, with_offsets.offsets
+    observation: Any = found.observation
+    if offsets.any():
+        observation = replace(observation, offsets=offsets)
     return Discovery(
         equations=found.equations,
         terms=found.terms,
@@ -331,11 +352,13 @@ def _discovery(
         ),
         history=found.history,
         converged=found.converged,
-        observation=found.observation,
+        observation=observation,
         interpolation=interpolation,
         extras={
             "covariance_": found.covariance,
             "parameter_names_": found.parameter_names,
+            "sensor_offset_": offsets,
+            "sensor_offset_std_": with_offsets.offsets_std,
             "x0_std_": found.x0_std,
             "edge_functions_": found.edge_functions,
             "alternatives_": found.alternatives,

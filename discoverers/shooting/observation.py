@@ -72,24 +72,28 @@ class Observation(ABC):
 
 @dataclass(frozen=True, eq=False)
 class LinearObservation(Observation):
-    """``y = C s + D s' + E u``.
+    """``y = C s + D s' + E u + b``.
 
     Attributes
     ----------
     channels : tuple of str
     states, rates : ndarray of shape (C, n_s)
     inputs : ndarray of shape (C, m)
+    offsets : ndarray of shape (C,) or None
+        What sensors read at rest; None is zero.
     """
 
     channels: tuple[str, ...]
     states: Array
     rates: Array
     inputs: Array
+    offsets: Array | None = None
 
     def values(self, X: Array, F: Array, U: Array) -> Array:
         """Channels, shape (n, C)."""
         out = X @ self.states.T + F @ self.rates.T
-        return out + U @ self.inputs.T if self.inputs.size else out
+        out = out + U @ self.inputs.T if self.inputs.size else out
+        return out if self.offsets is None else out + self.offsets
 
     def jacobians(self, X: Array, F: Array, U: Array) -> tuple[Array, Array]:
         """The constant matrices."""

@@ -28,6 +28,13 @@ CARRIED = 5.0
 """A mean that carries the state this many times as far as it swings is hardly a motion."""
 
 
+_ADVICE = {
+    False: "fit again with sensor_offset='estimate'",
+    True: "subtract it from the column and fit again",
+}
+"""By whether there is a drift."""
+
+
 def sensor_notes(found: StructuralFit, data: Data) -> Iterator[Note]:
     """Say which columns read as if their sensors had an offset or a drift.
 
@@ -82,8 +89,8 @@ def _left_over(found: StructuralFit, data: Data, place: int) -> Note | None:
     parts += [f"a drift of {drift:.4g} over a run"] if clear[1] else []
     return Note(
         f"What the law leaves of column {name!r} has {' and '.join(parts)} (it scatters by "
-        f"{scatter:.2g} about it). If the sensor may have one, subtract it from the column and "
-        f"fit again: the law and its errors suffer from it.",
+        f"{scatter:.2g} about it). If the sensor may have one, {_ADVICE[bool(clear[1])]}: the law "
+        f"and its errors suffer from it.",
         MisfitWarning,
     )
 
@@ -107,8 +114,8 @@ def _carried_away(data: Data, place: int, channel: Channel) -> Note | None:
             return Note(
                 f"Column {channel.name!r} is said to measure {state}' and has the mean "
                 f"{mean:.4g}, which takes {state} {abs(gone) / float(np.ptp(about)):.3g} times as "
-                f"far as it swings. If the sensor feels gravity or has an offset, subtract the "
-                f"mean, or better its reading at rest, and fit again.",
+                f"far as it swings. If the sensor feels gravity or has an offset, fit again with "
+                f"sensor_offset='estimate', or subtract its reading at rest.",
                 MisfitWarning,
             )
     return None
