@@ -210,7 +210,7 @@ def _list_blocks(t: Any, X: Any, u: Any, sample_weight: Any, with_states: bool) 
         ):
             raise ValueError(
                 f"Several runs were passed as a list, but {argument} is one "
-                f"{type(value).__name__}. Pass t, X and u as lists with one entry per run "
+                f"{type(value).__name__}. Pass t, X and u as lists with one array per run "
                 f"(the same times for all runs: t=[t] * len(X))."
             )
     if sample_weight is not None and np.ndim(sample_weight) == 0:

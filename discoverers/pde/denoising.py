@@ -316,11 +316,11 @@ def _closes(field: Field, ring: tuple[FieldSmoother, ...]) -> bool:
     for v, smoother in enumerate(ring):
         values = field.X[:, :, v]
         squared = (values - smoother.smooth(values, 1.0)) ** 2
-        seen = np.isfinite(values).any(axis=0)
-        left = np.full(len(seen), np.nan)
-        left[seen] = np.nanmean(squared[:, seen], axis=0)
-        left[~seen] = left[seen].min()
-        near = sum(np.roll(left, shift) for shift in range(-SEAM, SEAM)) / (2 * SEAM)
+        seen = np.flatnonzero(np.isfinite(values).any(axis=0))
+        known = np.asarray(np.nanmean(squared[:, seen], axis=0))
+        left = np.full(values.shape[1], known.min())
+        left[seen] = known
+        near = np.mean([np.roll(left, shift) for shift in range(-SEAM, SEAM)], axis=0)
         floor = (RELATIVE_FLOOR * np.nanstd(values)) ** 2
         inside = float(near[2 * SEAM : len(near) - 2 * SEAM].max())
         if float(near[0]) > SEAM_FACTOR * inside + floor:
