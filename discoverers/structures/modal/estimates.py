@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from discoverers.equations import Equations
 
-from .model import HYSTERESIS, ModalModel, Mode, Sense
+from .model import HYSTERESIS, QUARTER, ModalModel, Mode, Sense
 from .projection import Channels, DampingPrior, Fitted, jacobians
 
 __all__ = [
@@ -125,19 +125,25 @@ def modal_equations(model: ModalModel, inputs: Sequence[str]) -> Equations:
 def seen_of(model: ModalModel, weights: Array, naming: Naming) -> dict[tuple[str, str, str], float]:
     """What channels see: {(channel, "inputs" | "states" | "rates", name): weight}."""
     seen: dict[tuple[str, str, str], float] = {}
-    m = len(naming.inputs)
+    widths = [len(naming.inputs), *(1 + mode.complex for mode in model.modes)]
+    first = np.cumsum(widths)
     for c, (channel, sense) in enumerate(zip(naming.channels, naming.senses, strict=True)):
         for j, name in enumerate(naming.inputs):
             seen[channel, "inputs", name] = float(weights[c, j])
         for i, mode in enumerate(model.modes):
-            weight = float(weights[c, m + i])
-            if sense == "acceleration":
-                seen[channel, "rates", f"v{i + 1}"] = weight / mode.frequency**2
-            elif sense == "velocity":
-                seen[channel, "states", f"v{i + 1}"] = weight / mode.frequency
-            else:
-                seen[channel, "states", f"q{i + 1}"] = weight
+            for k, each in enumerate((sense, QUARTER[sense])[: 1 + mode.complex]):
+                kind, letter, size = _PLACES[each]
+                weight = float(weights[c, first[i] + k])
+                seen[channel, kind, f"{letter}{i + 1}"] = weight / mode.frequency**size
     return seen
+
+
+_PLACES: dict[Sense, tuple[str, str, int]] = {
+    "acceleration": ("rates", "v", 2),
+    "velocity": ("states", "v", 1),
+    "displacement": ("states", "q", 0),
+}
+"""What a channel of a sense sees: states or rates, of which state, over which power of w."""
 
 
 def _kinematic(state: str, term: sympy.Expr) -> bool:

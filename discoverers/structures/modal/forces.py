@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 
-from .model import FORCES, HYSTERESIS, Force, ModalModel, Mode
+from .model import FORCES, HYSTERESIS, Force, ModalModel, Mode, Sense
 from .nonlinear_kernels import BY_FACTOR, BY_HOLD
 from .projection import Channels, Fitted, tangent_space
 from .search import Search
@@ -74,25 +74,32 @@ class ScoreTest:
         return self.statistic > self.threshold
 
 
-def as_joint(mode: Mode, weights: Array, scale: Array, estimate_start: bool) -> tuple[Mode, Array]:
+def as_joint(
+    mode: Mode, weights: Array, scale: Array, estimate_start: bool, senses: Sequence[Sense]
+) -> tuple[Mode, Array]:
     """One response seen by all channels, closest to the channels' own weights.
 
     Parameters
     ----------
     mode : Mode
     weights : ndarray of shape (C, m + 2 runs), or (C, m) from rest
+        Of a complex mode m more, of the inputs' responses out of phase.
     scale : ndarray of shape (C,)
         In which the channels' weights are compared.
     estimate_start : bool
+    senses : sequence of Sense
+        What each channel measures.
 
     Returns
     -------
-    Mode, ndarray of shape (C,)
+    Mode, ndarray of shape (C, 1), or (C, 2) of a complex mode
         The joint mode, and how much of it each channel sees.
     """
     if mode.joint:
-        return mode, weights[:, 0]
+        return mode, weights
     m = len(mode.participation)
+    if mode.complex:
+        return _as_joint_complex(mode, weights, scale, estimate_start, senses)
     U, size, V = np.linalg.svd(weights / scale[:, None], full_matrices=False)
     row = V[0]
     reference = int(np.argmax(np.abs(row[:m])))
@@ -104,18 +111,46 @@ def as_joint(mode: Mode, weights: Array, scale: Array, estimate_start: bool) -> 
     participation[reference] = 1.0
     start = row[m:].reshape(mode.start.shape) / pivot if estimate_start else mode.start
     joint = replace(mode, participation=participation, start=start, joint=True)
-    return joint, U[:, 0] * size[0] * pivot * scale
+    return joint, (U[:, 0] * size[0] * pivot * scale)[:, None]
+
+
+def _as_joint_complex(
+    mode: Mode, weights: Array, scale: Array, estimate_start: bool, senses: Sequence[Sense]
+) -> tuple[Mode, Array]:
+    """The same of a complex mode: one participation in and out of phase, then its best start."""
+    m, C = len(mode.participation), len(weights)
+    both = np.concatenate([weights[:, :m], weights[:, -m:]]) / np.tile(scale, 2)[:, None]
+    U, size, V = np.linalg.svd(both, full_matrices=False)
+    reference = int(np.argmax(np.abs(V[0])))
+    participation = np.array(V[0] / V[0, reference])
+    participation[reference] = 1.0
+    seen = (U[:, 0] * size[0] * V[0, reference]).reshape(2, C).T * scale[:, None]
+    start = mode.start
+    if estimate_start:
+        # A quarter of a period off, a free motion is one from another start.
+        turn = np.array([[0.0, 1.0], [-1.0, -2.0 * mode.damping]])
+        back = np.linalg.inv(turn)
+        turns = [turn if sense == "displacement" else back for sense in senses]
+        rows = [
+            (in_phase * np.eye(2) + off * by) / one
+            for (in_phase, off), by, one in zip(seen, turns, scale, strict=True)
+        ]
+        free = weights[:, m:-m].reshape(C, len(start), 2) / scale[:, None, None]
+        right = free.transpose(0, 2, 1).reshape(2 * C, len(start))
+        start = np.linalg.lstsq(np.concatenate(rows), right, rcond=1e-9)[0].T
+    return replace(mode, participation=participation, start=start, joint=True), seen
 
 
 def as_joint_model(fitted: Fitted) -> tuple[ModalModel, Array]:
-    """All modes joint, and what each channel sees of inputs and modes, (C, m + modes)."""
+    """All modes joint, and what each channel sees of inputs and modes, (C, m + columns)."""
     model = fitted.model
     scale = np.sqrt(fitted.rss + 1e-300)
+    senses = [model.senses[sense] for sense in fitted.sense]
     pairs = [
-        as_joint(mode, fitted.weights[:, owned], scale, model.estimate_start)
+        as_joint(mode, fitted.weights[:, owned], scale, model.estimate_start, senses)
         for mode, owned in zip(model.modes, fitted.owned, strict=True)
     ]
-    weights = [fitted.weights[:, : model.n_inputs], *(seen[:, None] for _, seen in pairs)]
+    weights = [fitted.weights[:, : model.n_inputs], *(seen for _, seen in pairs)]
     return model.with_modes([mode for mode, _ in pairs]), np.hstack(weights)
 
 
@@ -145,11 +180,11 @@ def score_tests(
     if freedom >= 1.0 and count:
         threshold = float(f_distribution.isf(significance / count, 1.0, freedom))
     tests = []
+    ends = np.cumsum([joint.n_inputs, *(1 + mode.complex for mode in joint.modes)])
     for i, forces in enumerate(candidates):
+        own = weights[:, ends[i] : ends[i + 1]]
         for force, column, unit in _responses(joint, joint.modes[i], forces):
-            score, information = _score(
-                fitted, channels, bases, column, weights[:, joint.n_inputs + i]
-            )
+            score, information = _score(fitted, channels, bases, column, own)
             size = float(np.sqrt(threshold / information)) if information > 0.0 else np.inf
             statistic = _statistic(score, information, channels.n_independent, freedom)
             tests.append(
@@ -181,7 +216,7 @@ def candidate_forces(model: ModalModel, mode: Mode, kinds: Sequence[str]) -> lis
 def _responses(
     model: ModalModel, mode: Mode, forces: Sequence[Force]
 ) -> Iterator[tuple[Force, Array, float]]:
-    """What a force of factor 1 would add at first order, (S, N), and its size.
+    """What a force of factor 1 would add at first order, (S, N, 1 or 2), and its size.
 
     The size is its rms as a share of the mode's linear spring force.
     """
@@ -195,7 +230,7 @@ def _responses(
         for k, force in enumerate(asked):
             with np.errstate(over="ignore", invalid="ignore"):
                 size = float(np.sqrt(np.mean(_force_values(force.kind, q, v, z) ** 2)))
-            yield force, seen[..., k], size / spring
+            yield force, model.paired(moved, seen[..., k : k + 1]), size / spring
 
 
 def _force_values(kind: str, q: Array, v: Array, z: Array) -> Array:
@@ -214,10 +249,10 @@ def _force_values(kind: str, q: Array, v: Array, z: Array) -> Array:
 def _score(
     fitted: Fitted, channels: Channels, bases: Sequence[Array], column: Array, weights: Array
 ) -> tuple[float, float]:
-    """Score and information of a factor whose force would add a column, (S, N), to its mode."""
+    """Score and information of a factor whose force would add columns, (S, N, 1 or 2)."""
     score = information = 0.0
     for c, sense in enumerate(channels.sense):
-        added = channels.rows(column[sense], c) * weights[c]
+        added = channels.rows(column[sense], c) @ weights[c]
         added = added - bases[c] @ (bases[c].T @ added)
         rss = fitted.rss[c] + channels.floor[c]
         precision = channels.share[c] * channels.independent / rss

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import f as f_distribution
 
 from .forces import candidate_forces, refit, score_tests
 from .model import HYSTERESIS, Force, ModalModel, Mode
@@ -45,6 +46,8 @@ class Growth:
         Forces that are candidates.
     gamma : float
         Weight of the price of having tried many candidates.
+    complex : bool
+        Whether channels may see modes out of phase.
     """
 
     most: int
@@ -52,6 +55,7 @@ class Growth:
     significance: float
     kinds: tuple[str, ...]
     gamma: float = 1.0
+    complex: bool = True
 
 
 def grow(search: Search, fitted: Fitted, growth: Growth, rounds: Iterable[int]) -> Fitted:
@@ -71,6 +75,9 @@ def grow(search: Search, fitted: Fitted, growth: Growth, rounds: Iterable[int]) 
         trials = _longer(search, current, growth, slice(COMPARED))
         best_mode = min(trials, key=lambda trial: trial.objective, default=None)
         rival = 0.0 if best_mode is None else current.criterion - best_mode.criterion
+        turned = _complex(search, current, growth, max(rival, 0.0))
+        if turned is not None:
+            best_mode, rival = turned, current.criterion - turned.criterion
         forced = _forced(search, current, growth, max(rival, 0.0))
         if forced is None and best_mode is None:
             # None of these leads to a mode of its own: others may.
@@ -115,6 +122,43 @@ def _forced(search: Search, current: Fitted, growth: Growth, rival: float) -> Fi
     return trials[int(np.argmax(gains))] if gains and max(gains) > rival else None
 
 
+def _complex(search: Search, current: Fitted, growth: Growth, rival: float) -> Fitted | None:
+    """The model with one or all of its modes seen out of phase too, if that pays the most.
+
+    Non-proportional damping does this, and left out it passes for nonlinear damping. As forces do,
+    it has to pass a test first that knows how few independent samples are left to the residuals.
+    """
+    modes = current.model.modes
+    plain = [i for i, mode in enumerate(modes) if not mode.complex]
+    if not growth.complex or not plain:
+        return None
+    candidates = [[i] for i in plain] + ([plain] if len(plain) > 1 else [])
+    found = []
+    for chosen in candidates:
+        turned = [
+            replace(mode, complex=True) if i in chosen else mode for i, mode in enumerate(modes)
+        ]
+        # Before anything else is fitted anew, this is the least that it gains.
+        at_once = evaluate(current.model.with_modes(turned), search.channels, search.prior)
+        if at_once is not None and _shown(search, current, at_once, growth, len(candidates)):
+            found.append(at_once)
+    best = min(found, key=lambda one: one.criterion, default=None)
+    trial = None if best is None else search.fit(best.model)
+    return trial if trial is not None and current.criterion - trial.criterion > rival else None
+
+
+def _shown(search: Search, old: Fitted, new: Fitted, growth: Growth, candidates: int) -> bool:
+    """Whether further columns explain more than chance would, all candidates considered."""
+    total, added = search.channels.n_independent, new.n_parameters - old.n_parameters
+    freedom = total - new.n_parameters - 1.0
+    if freedom < 1.0 or added < 1:
+        return False
+    # The objective is the number of samples times the logarithm of what is left.
+    gained = np.expm1(min((old.objective - new.objective) / total, 100.0))
+    threshold = f_distribution.isf(growth.significance / candidates, added, freedom)
+    return bool(gained * freedom / added > threshold)
+
+
 def _better(new: Fitted, old: Fitted, growth: Growth) -> bool:
     missing = len(old.model.modes) < (growth.exactly or 1)
     return missing or new.criterion < old.criterion
@@ -128,6 +172,11 @@ def prune(search: Search, fitted: Fitted, growth: Growth) -> Fitted:
             (*modes[:i], _without(mode, j), *modes[i + 1 :])
             for i, mode in enumerate(modes)
             for j in range(len(mode.forces))
+        ]
+        shorter += [
+            (*modes[:i], replace(mode, complex=False), *modes[i + 1 :])
+            for i, mode in enumerate(modes)
+            if mode.complex
         ]
         if growth.exactly is None and len(modes) > 1:
             shorter += [(*modes[:i], *modes[i + 1 :]) for i in range(len(modes))]

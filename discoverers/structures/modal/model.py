@@ -35,6 +35,13 @@ Sense = Literal["displacement", "velocity", "acceleration"]
 SENSES = ("displacement", "velocity", "acceleration")
 """In the order of the kernel's numbers."""
 
+QUARTER: dict[Sense, Sense] = {
+    "displacement": "velocity",
+    "velocity": "displacement",
+    "acceleration": "velocity",
+}
+"""What a channel sees of a mode a quarter of a period off what it measures."""
+
 FORCES = ("q**2", "q*|q|", "q**3", "v*|v|", "v**3", "q**2*v")
 """Forces on a mode, in the order of the kernel's numbers."""
 
@@ -79,6 +86,9 @@ class Mode:
         Whether all channels see one response, so that `participation` and `start` are parameters.
         If not, every channel weighs the responses to inputs and initial states as it likes: all
         of these are linear then, and the search needs no start for them.
+    complex : bool
+        Whether channels also see the mode a quarter of a period off, by weights of their own: where
+        damping is not spread as mass and stiffness are, parts of a structure move out of phase.
     """
 
     log_frequency: float
@@ -87,6 +97,7 @@ class Mode:
     start: Array
     forces: tuple[Force, ...] = ()
     joint: bool = False
+    complex: bool = False
 
     @property
     def frequency(self) -> float:
@@ -246,32 +257,44 @@ class ModalModel:
         return np.broadcast_to(u, (len(self.senses), *u.shape))
 
     def columns(self, mode: Mode) -> Array:
-        """What channels may see of a mode, (senses, N, columns): one column if it is joint."""
+        """What channels may see of a mode, (senses, N, columns): one column if it is joint.
+
+        Of a complex mode there is as much again of the responses to inputs, a quarter of a period
+        off; free responses of any phase are among the columns anyway.
+        """
         if mode.joint and mode.forces:
-            return self._seen(mode, np.concatenate(self.motion(mode), axis=1))[..., None]
+            motion = np.concatenate(self.motion(mode), axis=1)
+            return self.paired(mode, self._seen(mode, motion)[..., None])
         basis = self._basis(mode, derivatives=False)[0]
-        return (basis @ self._weights(mode))[..., None] if mode.joint else basis
+        return self.paired(mode, (basis @ self._weights(mode))[..., None] if mode.joint else basis)
+
+    def paired(self, mode: Mode, values: Array) -> Array:
+        """Columns from what is seen in phase and, of a complex mode, below it out of phase."""
+        if not mode.complex:
+            return values
+        in_phase, off = np.split(values, 2)
+        return np.concatenate([in_phase, off if mode.joint else off[..., : self.n_inputs]], axis=-1)
 
     def derivatives(self, mode: Mode) -> list[Array]:
         """Derivatives of `columns` by the entries of `Mode.vector`."""
         kinds = mode.kinds(self.estimate_start)
         if mode.joint and mode.forces:
             _, found = self.derivative(mode, kinds)
-            return [found[..., k : k + 1] for k in range(len(kinds))]
+            return [self.paired(mode, found[..., k : k + 1]) for k in range(len(kinds))]
         basis, *by = self._basis(mode, derivatives=True)
         if not mode.joint:
-            return by
+            return [self.paired(mode, part) for part in by]
         weights = self._weights(mode)
         others = [k for k in range(len(weights)) if k != mode.reference]
-        return [(part @ weights)[..., None] for part in by] + [basis[..., k, None] for k in others]
+        moved = [(part @ weights)[..., None] for part in by]
+        return [
+            self.paired(mode, part) for part in [*moved, *(basis[..., k, None] for k in others)]
+        ]
 
     def derivative(self, mode: Mode, kinds: Sequence[tuple[int, int]]) -> tuple[Array, Array]:
         """`motion` of all runs, and derivatives of the joint column by some of `Mode.kinds`.
 
-        Returns
-        -------
-        ndarray of shape (4, N)
-        ndarray of shape (S, N, T)
+        The shapes are (4, N) and (S, N, T), or (2 S, N, T) of a complex mode.
         """
         motions, seen = zip(*self._forced(mode, kinds), strict=True)
         return np.concatenate(motions, axis=1), np.concatenate(seen, axis=1)
@@ -280,9 +303,12 @@ class ModalModel:
         """q, q', nonlinear force and hysteretic state of a joint mode in each run, each (4, N)."""
         return [motion for motion, _ in self._forced(mode, ())]
 
-    @property
-    def _codes(self) -> Integers:
-        return np.array([SENSES.index(sense) for sense in self.senses])
+    def _told(self, mode: Mode) -> list[Sense]:
+        """The senses, then of a complex mode those a quarter of a period off."""
+        return [*self.senses, *(QUARTER[s] for s in self.senses if mode.complex)]
+
+    def _codes(self, mode: Mode) -> Integers:
+        return np.array([SENSES.index(sense) for sense in self._told(mode)])
 
     def _weights(self, mode: Mode) -> Array:
         """Of the columns of `_basis` in the response of a joint mode."""
@@ -293,13 +319,14 @@ class ModalModel:
     def _basis(self, mode: Mode, derivatives: bool) -> Array:
         """Responses to inputs, then to the initial states of each run, (., S, N, m + 2 runs).
 
+        There are twice as many senses of a complex mode.
         The first axis has values, then derivatives by the logarithms of frequency and damping.
         """
         m, runs = self.n_inputs, len(self.records)
         w, z = mode.frequency, mode.damping
         found = [
             linear_mode(
-                w, z, drive.steps, drive.which, drive.cubic, drive.u, self._codes, derivatives
+                w, z, drive.steps, drive.which, drive.cubic, drive.u, self._codes(mode), derivatives
             )
             for drive in self.drives
         ]
@@ -308,7 +335,7 @@ class ModalModel:
         if runs == 1:
             return np.asarray(found[0])
         total = sum(map(len, self.records))
-        out = np.zeros((len(found[0]), len(self.senses), total, m + 2 * runs))
+        out = np.zeros((*found[0].shape[:2], total, m + 2 * runs))
         at = 0
         for r, part in enumerate(found):
             rows = slice(at, at + part.shape[2])
@@ -344,7 +371,7 @@ class ModalModel:
                     mode.participation,
                     drive.u,
                     drive.stride,
-                    self._codes,
+                    self._codes(mode),
                     wanted,
                 ),
                 own & (wanted[:, 1] != r),
@@ -353,7 +380,7 @@ class ModalModel:
         ]
 
     def _seen(self, mode: Mode, motion: Array) -> Array:
-        """What channels may see of a joint mode in all runs, (S, N)."""
+        """What channels may see of a joint mode in all runs, (S, N) or (2 S, N)."""
         w, z = mode.frequency, mode.damping
         q, v, force, _ = motion
         u = np.concatenate([drive.u for drive in self.drives]) @ mode.participation
@@ -362,7 +389,7 @@ class ModalModel:
             "velocity": v / w,
             "acceleration": u - q - 2.0 * z / w * v + force / w**2,
         }
-        return np.stack([found[sense] for sense in self.senses])
+        return np.stack([found[sense] for sense in self._told(mode)])
 
 
 def _masked(found: tuple[Array, Array], strange: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -105,6 +105,8 @@ class Fitted:
         Of the inputs' columns, then of each mode's.
     owned : tuple of slice
         Each mode's columns.
+    sense : ndarray of int, shape (C,)
+        Which of the model's senses each channel is.
     bases : tuple of ndarray
         Orthonormal basis of each channel's weighted columns.
     columns : tuple of ndarray
@@ -122,6 +124,7 @@ class Fitted:
     model: ModalModel
     weights: Array
     owned: tuple[slice, ...]
+    sense: NDArray[np.intp]
     bases: tuple[Array, ...]
     columns: tuple[Array, ...]
     residuals: tuple[Array, ...]
@@ -165,6 +168,7 @@ def evaluate(model: ModalModel, channels: Channels, prior: DampingPrior) -> Fitt
         model,
         np.array(weights),
         tuple(slice(int(a), int(b)) for a, b in pairwise(ends)),
+        channels.sense,
         tuple(bases),
         tuple(columns),
         tuple(residuals),

@@ -189,6 +189,7 @@ def _modes(
             float(np.linalg.norm(fitted.columns[c][:, owned] @ fitted.weights[c, owned]) / size)
             for owned in fitted.owned
         ]
+    frame["complex"] = [mode.complex for mode in model.modes]
     frame["forces"] = [", ".join(force.kind for force in mode.forces) for mode in model.modes]
     return frame
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -63,7 +63,12 @@ class ModalStructure(Structure):
         "q**3", "v*|v|", "v**3", "q**2*v" and "hysteresis" (a spring that yields, with a state of
         its own: z' = v - |v| z / width, at rest in the beginning).
     significance : float, default=0.01
-        Probability that a force is fitted by chance, all candidates considered.
+        Probability that a force, or a mode out of phase, is fitted by chance, all candidates
+        considered.
+    shapes : {"auto", "real"}, default="auto"
+        "real": all parts of the structure move in phase in a mode, as with damping that is spread
+        like mass and stiffness. "auto" lets channels see modes out of phase (complex modes) where
+        that pays: a damper in one place does it, and left out it passes for nonlinear damping.
 
     Notes
     -----
@@ -98,6 +103,7 @@ class ModalStructure(Structure):
         "separation": [Interval(Real, 0, None, closed="left")],
         "forces": [StrOptions({"auto", "none"}), list, tuple],
         "significance": [Interval(Real, 0, 1, closed="neither")],
+        "shapes": [StrOptions({"auto", "real"})],
     }
 
     def __init__(
@@ -110,6 +116,7 @@ class ModalStructure(Structure):
         separation: float = 1.0,
         forces: str | Sequence[str] = "auto",
         significance: float = 0.01,
+        shapes: Literal["auto", "real"] = "auto",
     ) -> None:
         self.n_modes = n_modes
         self.max_modes = max_modes
@@ -118,6 +125,7 @@ class ModalStructure(Structure):
         self.separation = separation
         self.forces = forces
         self.significance = significance
+        self.shapes = shapes
 
     def state_names(
         self, channel_names: Sequence[str], input_names: Sequence[str]
@@ -149,7 +157,7 @@ class ModalStructure(Structure):
 
     def discover(self, data: Data, options: Options) -> StructuralFit:
         """Find the modes, and the forces on them."""
-        from .growth import grow, prune, swap
+        from .growth import prune, swap
         from .report import report
         from .search import recount, without_modes
 
@@ -158,13 +166,16 @@ class ModalStructure(Structure):
         growth = self._growth(options)
         search, model = self._search(data, options, senses)
         budget = growth.exactly or growth.most
-        rounds = options.iterations("mode", 2 * budget)
-        best = prune(search, grow(search, without_modes(search, model), growth, rounds), growth)
+
+        def rounds() -> Iterator[int]:
+            return options.iterations("mode", 2 * budget)
+
+        best = _grown(search, without_modes(search, model), growth, rounds)
         counted = recount(search.channels, best, data.records, search.band)
         if counted.independent > NOISE_LIKE * len(counted.y) > search.channels.independent:
             search = replace(search, channels=counted)
             again = search.fit(best.model) or best
-            best = prune(search, grow(search, again, growth, rounds), growth)
+            best = _grown(search, again, growth, rounds)
         grown = best
         best, others = swap(search, grown, growth)
         if best is not grown:
@@ -215,8 +226,9 @@ class ModalStructure(Structure):
             kinds = [kind for kind in kinds if kind != "q**2"]
         exactly = None if isinstance(self.n_modes, str) else int(self.n_modes)
         return Growth(
-            self.max_modes, exactly, self.significance, tuple(map(str, kinds)), options.gamma
-        )
+            self.max_modes, exactly, self.significance, tuple(map(str, kinds)), options.gamma,
+            self.shapes == "auto",
+        )  # fmt: skip
 
     def _pair(self, name: str) -> tuple[float, float]:
         values = [float(value) for value in getattr(self, name)]
@@ -270,6 +282,27 @@ class ModalStructure(Structure):
             calm = [replace(mode, start=np.zeros_like(mode.start)) for mode in joint.modes]
             final = fit_modes(joint.with_modes(calm), search.channels, search.prior, 100) or best
         return final, recount(search.channels, final, data.records, search.band)
+
+
+def _grown(
+    search: Search, start: Fitted, growth: Growth, rounds: Callable[[], Iterator[int]]
+) -> Fitted:
+    """The better of two ways: modes that may be complex from the first, and only in the end.
+
+    What parts out of phase leave passes for forces, and forces for parts out of phase: neither way
+    gets out of where the other does not get into.
+    """
+    from .growth import grow, prune
+
+    real = replace(growth, complex=False)
+    found = prune(search, grow(search, start, real, rounds()), real)
+    if not growth.complex:
+        return found
+    turned = [
+        prune(search, grow(search, each, growth, rounds()), growth)
+        for each in ((found, start) if found is not start else (found,))
+    ]
+    return min([found, *turned], key=lambda one: one.criterion)
 
 
 def _channels(
