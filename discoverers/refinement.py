@@ -28,6 +28,7 @@ from .term_search import (
     JointCriterion,
     Rival,
     Sweep,
+    columns_in_play,
     levels_to,
     rivals_of,
     search_terms,
@@ -47,7 +48,6 @@ SEARCH_NODES = 2000
 
 BLOCK = 250
 RECORD = 5000
-MAX_COLUMNS = 240
 SUBSTEPS = (1, 2, 4, 8, 16)
 AFTER_SELECTION = 1.1
 """Standard errors of terms that were selected by the same data are larger by about so much."""
@@ -115,6 +115,13 @@ class Refined:
     seconds: float
     entangled: NDArray[np.bool_]
     _search: _Search
+
+    @property
+    def searched(self) -> tuple[JointProblem, JointFit, float]:
+        """The problem of the last search, the fit that it chose, and the charge of its terms."""
+        sweep = self._search.sweep
+        charge = float(sweep.charges[list(sweep.chosen)].sum())
+        return sweep.problem, sweep.fits[sweep.chosen], charge
 
     def front(self) -> list[FrontRow]:
         """Best systems by size, at the last sweep: each better than all smaller ones."""
@@ -199,7 +206,7 @@ def _refine(selection: Selection, max_terms: int | None, *, known_noise: bool) -
     problem, states = _problem(selection, RECORD)
     small = problem.n_nodes <= SEARCH_NODES
     searched, start = (problem, states) if small else _blocks(problem, states)
-    columns = _columns(selection)
+    columns = columns_in_play(selection)
     rivals = rivals_of(selection, columns)
     charges = np.tile(selection.criterion.charges(problem.n_rows), len(coef))[columns]
     searched = searched.with_substeps(SUBSTEPS, coef, start)
@@ -326,27 +333,6 @@ def _tight_chi2(problem: JointProblem, fit: JointFit) -> Array:
     if not np.isfinite(exact.cost):
         return np.full(len(fit.coef), np.inf)
     return problem.chi2(exact)
-
-
-def _columns(selection: Selection) -> NDArray[np.intp]:
-    """Flattened coefficients in play: all that are allowed, or those that regression liked best."""
-    n_states, n_kept = selection.coef.shape
-    allowed = selection.library.allowed[:, selection.kept] & ~selection.rules.dependent
-    if int(allowed.sum()) <= MAX_COLUMNS:
-        return np.flatnonzero(allowed)
-    chosen: list[int] = []
-    for v, fit in enumerate(selection.fits):
-        ranked: dict[int, None] = {}
-        for support in sorted(fit.search.scores, key=lambda one: fit.search.scores[one]):
-            ranked.update(dict.fromkeys(support))
-        always = np.flatnonzero(selection.rules.needed & allowed[v]).tolist()
-        own = list(dict.fromkeys([*fit.search.best, *always, *ranked]))
-        chosen.extend(
-            v * n_kept + one
-            for one in own[: max(MAX_COLUMNS // n_states, len(fit.search.best) + len(always))]
-            if allowed[v, one]
-        )
-    return np.array(sorted(chosen), dtype=np.intp)
 
 
 def _problem(selection: Selection, length: int) -> tuple[JointProblem, tuple[Array, ...]]:

@@ -75,7 +75,7 @@ def report_selection(selection: Selection) -> Discovery:
     close = list(takewhile(lambda one: one[1] <= CLOSE, ranked))
     return Discovery(
         equations=equations,
-        terms=selection.library.names,
+        terms=selection.candidates.names,
         coef=coef,
         coef_std=selection.expand(selection.coef_std),
         pareto_front=front_frame(
@@ -112,14 +112,13 @@ def report_selection(selection: Selection) -> Discovery:
 
 def report_refined(selection: Selection, refined: Refined) -> Discovery:
     """Write down the joint fit's choice."""
-    library = selection.library
     coef = selection.expand(refined.coef)
     equations = selection.equations(refined.coef)
     front = refined.front()
     close = refined.alternatives(CLOSE)
     return Discovery(
         equations=equations,
-        terms=library.names,
+        terms=selection.candidates.names,
         coef=coef,
         coef_std=selection.expand(refined.coef_std),
         pareto_front=front_frame(
@@ -237,7 +236,7 @@ def _verdict(
     """Whether the data settle the equations, and the terms that they do not tell apart."""
     rows, columns = np.nonzero(selection.expand(entangled.astype(np.float64)))
     terms = tuple(
-        (equations.state_names[row], selection.library.names[column])
+        (equations.state_names[row], selection.candidates.names[column])
         for row, column in zip(rows, columns, strict=True)
     )
     settled = not (tied or terms or too_few(selection.denoised))
@@ -334,7 +333,7 @@ def _solution(
 ) -> tuple[FittedTrajectory, ...]:
     return tuple(
         FittedTrajectory.of(equations, run.t, x, run.u)
-        for run, x in zip(selection.trajectories, states, strict=True)
+        for run, x in zip(selection.trajectories, selection.placed(states), strict=True)
     )
 
 

@@ -6,6 +6,7 @@ One way for every estimator whose engine integrates a linear ODE: they differ in
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from .denoising import Denoised
 from .equations import Equations
 from .integration import Integral
 from .libraries import BoundLibrary
+from .origin import Origin
 from .regression import (
     EquationFit,
     Regression,
@@ -60,6 +62,8 @@ class Selection:
         Spent on stage 2.
     rules : Rules
         What the user knows about the kept candidates' coefficients.
+    origin : Origin or None
+        Where the states are counted from, in all of this; None is zero.
     """
 
     trajectories: Trajectories
@@ -72,6 +76,16 @@ class Selection:
     states: tuple[Array, ...]
     seconds: float
     rules: Rules
+    origin: Origin | None = None
+
+    @property
+    def candidates(self) -> BoundLibrary:
+        """The library in the user's states, wherever these are counted from here."""
+        return self.library if self.origin is None else self.origin.written
+
+    def placed(self, states: Sequence[Array]) -> tuple[Array, ...]:
+        """States of each run in the user's numbers."""
+        return tuple(states) if self.origin is None else self.origin.placed(states)
 
     @property
     def coef(self) -> Array:
@@ -131,7 +145,7 @@ class Selection:
         """Governing equations from coefficients (V', K') of the kept candidates."""
         full = np.zeros((len(coef), len(self.library)))
         full[:, self.kept] = coef
-        found = self.library.equations(full)
+        found = self.candidates.equations(full)
         if self.chains is None:
             return found
         return Equations(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from numbers import Integral as Whole
 from numbers import Real
@@ -43,6 +44,7 @@ from .reporting import (
 from .runs import Interpolation
 from .selection import select_terms
 from .trajectories import Trajectories
+from .viewpoints import seen_from_nearby
 
 __all__ = ["SMNNDiscoverer"]
 
@@ -147,6 +149,11 @@ class SMNNDiscoverer(BaseDiscoverer):
     all equations at once, and says how exactly the equations hold (stage 4). All of it is O(T);
     of records above 2000 samples stage 4 reads blocks. Time and terms are scaled inside;
     equations are in the user's units.
+
+    Of states that lie far from zero (30 standard deviations: a pressure, a temperature in kelvin)
+    all powers are nearly one straight line. Without constraints, polynomials in the distance from a
+    round value among the data are tried, too, and are the answer, ``(x - 10003)**2*y`` among
+    `terms_`, if they describe the data better. Other libraries take such states less an offset.
 
     A derivative that is not measured is told by the positions, of every degree of freedom that the
     laws hold; one whose position was never measured is known up to a constant only, and refused.
@@ -287,18 +294,19 @@ class SMNNDiscoverer(BaseDiscoverer):
         rules: Rules,
     ) -> tuple[Discovery, Iterator[Other]]:
         """The closed form: regression, joint fit, growth of the library; and what else there is."""
+        auto, known = isinstance(library, AutoLibrary), self.noise_std is not None
         stages = self._iterations("stage", 2)
         next(stages)
-        selection = select_terms(
-            trajectories,
-            denoised,
-            bound,
-            MechanisticIntegral(),
+        select = partial(
+            select_terms,
+            library=bound,
+            integral=MechanisticIntegral(),
             window=self.window,
             gamma=self.gamma,
             max_terms=self.max_terms,
             rules=rules,
         )
+        selection = select(trajectories, denoised)
         refined, stopped = None, next(stages, None) is None
         if stopped:
             warnings.warn(
@@ -307,14 +315,17 @@ class SMNNDiscoverer(BaseDiscoverer):
                 stacklevel=6,
             )
         elif not selection.explained:
-            refined = refine(selection, self.max_terms, known_noise=self.noise_std is not None)
+            refined = refine(selection, self.max_terms, known_noise=known)
+        if not stopped and self.engine == "closed_form" and not (auto or self.constraints):
+            selection, refined = seen_from_nearby(
+                (selection, refined), select, self.max_terms, known_noise=known
+            )
         next(stages, None)  # tells the callbacks that the last one is over
         found = report_refined(selection, refined) if refined else report_selection(selection)
         failed = refined is None and not selection.explained
         found = replace(found, converged=found.converged and not (stopped or failed))
         others = others_refined(selection, refined) if refined else others_selected(selection)
-        auto = isinstance(library, AutoLibrary) and not stopped
-        if auto and worth_growing(found.extras["chi2_"]):
+        if auto and not stopped and worth_growing(found.extras["chi2_"]):
             coef = refined.coef if refined else selection.coef
             followed = refined.states if refined and (refined.chi2 <= MISFIT).all() else None
             grown = grow(selection, coef, library, self.window, self._iterations, followed)

@@ -23,6 +23,7 @@ __all__ = [
     "JointCriterion",
     "Rival",
     "Sweep",
+    "columns_in_play",
     "levels_to",
     "rivals_of",
     "search_terms",
@@ -30,6 +31,9 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+
+MAX_COLUMNS = 240
+"""Coefficients of all equations that are in play, at most."""
 
 MAX_MOVES = 8
 PROPOSALS = 6
@@ -119,6 +123,37 @@ class Rival:
         changed = coef.copy()
         changed[self.state] = self.coef
         return changed if rules is None else rules.complete(changed)
+
+
+def columns_in_play(selection: Selection) -> NDArray[np.intp]:
+    """Flattened coefficients in play: all that are allowed, or those that regression liked best.
+
+    Parameters
+    ----------
+    selection : Selection
+        The regression.
+
+    Returns
+    -------
+    ndarray of int, shape (k,)
+    """
+    n_states, n_kept = selection.coef.shape
+    allowed = selection.library.allowed[:, selection.kept] & ~selection.rules.dependent
+    if int(allowed.sum()) <= MAX_COLUMNS:
+        return np.flatnonzero(allowed)
+    chosen: list[int] = []
+    for v, fit in enumerate(selection.fits):
+        ranked: dict[int, None] = {}
+        for support in sorted(fit.search.scores, key=lambda one: fit.search.scores[one]):
+            ranked.update(dict.fromkeys(support))
+        always = np.flatnonzero(selection.rules.needed & allowed[v]).tolist()
+        own = list(dict.fromkeys([*fit.search.best, *always, *ranked]))
+        chosen.extend(
+            v * n_kept + one
+            for one in own[: max(MAX_COLUMNS // n_states, len(fit.search.best) + len(always))]
+            if allowed[v, one]
+        )
+    return np.array(sorted(chosen), dtype=np.intp)
 
 
 def rivals_of(selection: Selection, columns: NDArray[np.intp]) -> list[Rival]:

@@ -7,7 +7,7 @@ import pytest
 import sympy
 from scipy.integrate import solve_ivp
 
-from discoverers import refinement
+from discoverers import refinement, term_search
 from discoverers.datasets import duffing, generate, lotka_volterra, make_system, van_der_pol
 from discoverers.denoising import denoise
 from discoverers.integration import MechanisticIntegral
@@ -161,8 +161,8 @@ def test_libraries_that_forbid_a_term_never_see_it_again():
 
 def test_many_candidates_are_cut_to_those_that_regression_liked(monkeypatch):
     selection = selection_of(generate(lotka_volterra(), 200, noise=0.02, seed=0))
-    monkeypatch.setattr(refinement, "MAX_COLUMNS", 8)
-    columns = refinement._columns(selection)
+    monkeypatch.setattr(term_search, "MAX_COLUMNS", 8)
+    columns = term_search.columns_in_play(selection)
     assert len(columns) <= 8
     assert set(np.flatnonzero(selection.coef)) <= set(columns.tolist())
     found = refine(selection, None, known_noise=False)
