@@ -171,25 +171,6 @@ def test_lynx_hare_has_21_years_in_order():
     assert years.tolist() == list(range(1900, 1921))
 
 
-def test_nino_weekly_agrees_with_the_csv_of_the_same_record():
-    expected = pd.read_csv(shared_data("noaa_nino_weekly/nino_weekly.csv"), parse_dates=["week"])
-    table = datasets.nino_weekly()
-    assert len(table) == 1604
-    np.testing.assert_array_equal(table.index, expected["week"])
-    np.testing.assert_array_equal(table["nino34"], expected["nino34_sst"])
-    np.testing.assert_array_equal(table["nino4_anomaly"], expected["nino4_ssta"])
-
-
-def test_measured_pendulum_has_one_run_of_increasing_times():
-    shared_data("schmidt_lipson_pendulum/real_pend_h_1.txt")
-    table = datasets.measured_pendulum()
-    assert list(table.columns) == ["run", "t", "angle", "velocity"]
-    assert (table.groupby("run")["t"].diff().dropna() > 0).all()
-    # The authors' velocity is the derivative of the angle.
-    slope = np.gradient(table["angle"], table["t"])
-    assert np.corrcoef(slope[5:-5], table["velocity"][5:-5])[0, 1] > 0.99
-
-
 def test_data_file_prefers_the_path_then_the_variable_then_the_cache(tmp_path, monkeypatch):
     cache, folder = tmp_path / "cache", tmp_path / "folder"
     for place in (cache / "discoverers", folder):
@@ -211,4 +192,4 @@ def test_a_file_of_another_layout_is_named(tmp_path):
     wrong = tmp_path / "wrong.for"
     wrong.write_text("a\nb\nc\nd\n 99XXX1990     23.4-0.4     25.1-0.3     26.6 0.0     28.6 0.3\n")
     with pytest.raises(ValueError, match=r"wrong\.for has not the layout"):
-        datasets.nino_weekly(wrong)
+        datasets.load_nino(wrong)

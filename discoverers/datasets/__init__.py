@@ -25,7 +25,7 @@ from discoverers.datasets.files import (
 )
 from discoverers.datasets.forced import ForcedSystem, Tones, make_forced_system
 from discoverers.datasets.kdv import FieldRecord, kdv
-from discoverers.datasets.measured import data_file, lynx_hare, measured_pendulum, nino_weekly
+from discoverers.datasets.measured import data_file, lynx_hare
 from discoverers.datasets.nonlinearities import NONLINEARITIES, nonlinear_oscillator
 from discoverers.datasets.observation import ForcedRecord, observe
 from discoverers.datasets.structural import (
@@ -71,8 +71,6 @@ __all__ = [
     "make_system",
     "mass_chain",
     "maxwell",
-    "measured_pendulum",
-    "nino_weekly",
     "nonlinear_oscillator",
     "observe",
     "pendulum",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from discoverers.datasets.measured import data_file, nino_weekly
+from discoverers.datasets.measured import data_file
 
 __all__ = [
     "F16_PERIOD",
@@ -41,6 +41,7 @@ _ARROW_END = 40_539
 _MULTISINE_ROWS = 8_692
 _MULTISINES = 10
 
+_REGIONS = ("nino12", "nino3", "nino34", "nino4")
 _PENDULUM_NAMES = {"o": "angle", "x": "position", "v": "velocity", "w": "velocity"}
 
 
@@ -269,8 +270,8 @@ def load_nino(path: Location = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As `nino_weekly`: index ``week``; ``nino12``, ``nino3``, ``nino34``, ``nino4`` in degrees
-        Celsius and the same with ``_anomaly``.
+        Index ``week`` (the day that the week is centred on); columns ``nino12``, ``nino3``,
+        ``nino34``, ``nino4`` in degrees Celsius and the same with ``_anomaly``.
 
     Raises
     ------
@@ -281,7 +282,7 @@ def load_nino(path: Location = None) -> pd.DataFrame:
 
     Notes
     -----
-    Reynolds et al. 2002, J. Climate 15:1609.
+    Area means of NOAA's optimum interpolation analysis, Reynolds et al. 2002, J. Climate 15:1609.
 
     Examples
     --------
@@ -297,13 +298,25 @@ def load_nino(path: Location = None) -> pd.DataFrame:
     else:
         file = _find("noaa_nino_weekly/nino_weekly.csv", path, what)
     if file.suffix != ".csv":
-        return nino_weekly(file)
-    regions = ("nino12", "nino3", "nino34", "nino4")
+        return _read_noaa(file)
     kinds = {"_sst": "", "_ssta": "_anomaly"}
-    renamed = {r + kind: r + ours for r in regions for kind, ours in kinds.items()}
+    renamed = {r + kind: r + ours for r in _REGIONS for kind, ours in kinds.items()}
     table = _read_table(file, ["week", *renamed])
     table["week"] = pd.to_datetime(table["week"])
     return table.set_index("week")[list(renamed)].rename(columns=renamed).astype(float)
+
+
+def _read_noaa(file: Path) -> pd.DataFrame:
+    """Read NOAA's own layout, ``wksst8110.for``."""
+    names = ["week", *(n for region in _REGIONS for n in (region, f"{region}_anomaly"))]
+    # The fields touch where an anomaly is negative, so they are cut by position.
+    edges = [(1, 10)] + [(start, start + 4) for c in range(15, 55, 13) for start in (c, c + 4)]
+    table = pd.read_fwf(file, colspecs=edges, skiprows=4, header=None, names=names)
+    try:
+        table["week"] = pd.to_datetime(table["week"], format="%d%b%Y")
+        return table.set_index("week").astype(float)
+    except ValueError as error:
+        raise ValueError(f"{file} has not the layout of NOAA's wksst8110.for: {error}") from error
 
 
 def _find(name: str, path: Location, what: str) -> Path:

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 # Year, snowshoe hare, Canadian lynx: pelts taken by the Hudson's Bay Company, in thousands.
@@ -30,8 +29,6 @@ _LYNX_HARE = (
     (1919, 16.2, 10.1),
     (1920, 24.7, 8.6),
 )
-
-_PENDULUM_COLUMNS = ("angle", "velocity")
 
 
 def lynx_hare() -> pd.DataFrame:
@@ -103,88 +100,3 @@ def data_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
         f"no file {name} in {' or '.join(map(str, places))}; give path=, or set DISCOVERERS_DATA "
         "to the folder that holds it"
     )
-
-
-def nino_weekly(path: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Read the weekly sea-surface temperatures of the four Niño regions.
-
-    Parameters
-    ----------
-    path : path-like, optional
-        NOAA's file ``wksst8110.for``. The default is looked for as `data_file` describes, under
-        ``noaa_nino_weekly/wksst8110.for``.
-
-    Returns
-    -------
-    DataFrame
-        Index ``week`` (the day that the week is centred on); columns ``nino12``, ``nino3``,
-        ``nino34``, ``nino4`` in degrees Celsius and the same with ``_anomaly``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is not there.
-    ValueError
-        If the file has another layout.
-
-    Notes
-    -----
-    Area means of NOAA's optimum interpolation analysis, Reynolds et al. 2002, J. Climate 15:1609.
-
-    Examples
-    --------
-    >>> from discoverers.datasets import nino_weekly
-    >>> nino_weekly()  # doctest: +SKIP
-    """
-    file = data_file("noaa_nino_weekly/wksst8110.for", path)
-    regions = ("nino12", "nino3", "nino34", "nino4")
-    names = ["week", *(n for region in regions for n in (region, f"{region}_anomaly"))]
-    # The fields touch where an anomaly is negative, so they are cut by position.
-    edges = [(1, 10)] + [(start, start + 4) for c in range(15, 55, 13) for start in (c, c + 4)]
-    table = pd.read_fwf(file, colspecs=edges, skiprows=4, header=None, names=names)
-    try:
-        table["week"] = pd.to_datetime(table["week"], format="%d%b%Y")
-        return table.set_index("week").astype(float)
-    except ValueError as error:
-        raise ValueError(f"{file} has not the layout of NOAA's wksst8110.for: {error}") from error
-
-
-def measured_pendulum(path: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Read the motion-tracked pendulum of Schmidt and Lipson.
-
-    Parameters
-    ----------
-    path : path-like, optional
-        The file ``real_pend_h_1.txt`` of the paper's supplement. The default is looked for as
-        `data_file` describes, under ``schmidt_lipson_pendulum/real_pend_h_1.txt``.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``run`` (number of the recording), ``t``, ``angle`` and
-        ``velocity`` (differentiated by the authors).
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is not there.
-    ValueError
-        If the file has another layout.
-
-    Notes
-    -----
-    Schmidt & Lipson 2009, Distilling free-form natural laws from experimental data, Science 324:81.
-
-    Examples
-    --------
-    >>> from discoverers.datasets import measured_pendulum
-    >>> measured_pendulum()  # doctest: +SKIP
-    """
-    file = data_file("schmidt_lipson_pendulum/real_pend_h_1.txt", path)
-    values = np.loadtxt(file, comments="%", ndmin=2)
-    if values.shape[1] != 2 + len(_PENDULUM_COLUMNS):
-        raise ValueError(
-            f"{file} has {values.shape[1]} columns; trial, time, angle and velocity are needed"
-        )
-    table = pd.DataFrame(values, columns=["run", "t", *_PENDULUM_COLUMNS])
-    return table.astype({"run": int})
