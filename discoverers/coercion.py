@@ -28,6 +28,9 @@ TIME_UNITS = {
 """Units that elapsed time may be counted in when `t` holds dates or durations."""
 
 _CALENDAR = (datetime.date, np.datetime64)  # pandas.Timestamp is a datetime.datetime
+FEWEST_ORDERED = 8
+"""Rows that are hardly ever in ascending order by chance."""
+
 _LABELLED = (pd.DataFrame, pd.Series)
 _DURATION = (datetime.timedelta, np.timedelta64)
 TimeKind = Literal["number", "datetime", "timedelta"]
@@ -239,6 +242,21 @@ def warn_of_other_order(t: Any, X: Any, label: str) -> None:
         UserWarning,
         stacklevel=7,
     )
+
+
+def warn_if_swapped(times: NDArray[Any], states: NDArray[np.float64], label: str) -> None:
+    """Warn where the states increase from row to row, as times do, and the times do not."""
+    if len(times) < FEWEST_ORDERED or states.shape[1] != 1 or not (np.diff(states[:, 0]) > 0).all():
+        return
+    steps = np.diff(times)
+    zero = steps.dtype.type(0)
+    if (steps > zero).any() and (steps < zero).any():
+        warnings.warn(
+            f"t{label} goes up and down while X{label} increases from row to row: were the two "
+            f"swapped? The order is fit(t, X), times first.",
+            UserWarning,
+            stacklevel=7,
+        )
 
 
 def _require_feature(shape: tuple[int, ...], argument: str) -> None:

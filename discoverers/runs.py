@@ -24,6 +24,7 @@ from .coercion import (
     shape_of,
     to_float,
     to_matrix,
+    warn_if_swapped,
     warn_of_other_order,
 )
 from .trajectory_ids import group_rows, ids_of_runs
@@ -248,6 +249,7 @@ def _read_block(
         check_finite(states, f"X{label}", state_names, allow_nan=True)
         _same_length(len(states), n, f"X{label}", f"t{label}")
         warn_of_other_order(t, X, label)
+        warn_if_swapped(times.times, states, label)
         if n == 0 or states.shape[1] == 0:
             what = "sample" if n == 0 else "feature"
             raise ValueError(

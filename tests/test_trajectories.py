@@ -331,3 +331,16 @@ def test_rows_that_were_sorted_in_one_table_only_are_told():
         # Labels of their own say nothing about an order.
         as_trajectories(frame["t"], frame[["x"]].set_axis(list("abcdef")))
         as_trajectories(frame["t"].reset_index(drop=True), frame[["x"]].set_axis(range(1, 7)))
+
+
+def test_states_and_times_that_came_in_each_others_place_are_told():
+    t, x = np.linspace(0.0, 6.0, 40), np.sin(np.linspace(0.0, 6.0, 40))
+    for wrong in (x, np.column_stack([x, np.cos(t)]), pd.to_timedelta(x, unit="s")):
+        with pytest.warns(UserWarning, match=r"swapped\? The order is fit\(t, X\)"):
+            as_trajectories(wrong, t)
+    order = np.random.default_rng(0).permutation(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_trajectories(t, x)
+        as_trajectories(t[order], t[order] ** 2)
+        as_trajectories(t[::-1], np.exp(-t[::-1]))
