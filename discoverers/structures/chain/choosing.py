@@ -30,14 +30,15 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
     """
     judge = Judge.of(task, dictionary)
     noise = np.maximum(kan.guess.noise_std, task.floor)
-    if kan.converged:
+    told = kan.converged and _tells(kan, task)
+    if told:
         noise = judge.noise(kan.noise_std**2 * judge.n_observed, 0.0)
     work = Extraction(
         task, dictionary, judge, task.data.observation(task.chain.state_names), noise, kan.substeps
     )
     work.learnt_on = task.records
 
-    if kan.converged:
+    if told:
         networks = [kan]
         if task.shiftable:
             # Laws read most simply when coordinates count from where the system can rest.
@@ -52,6 +53,17 @@ def extract(task: ChainTask, dictionary: Dictionary, kan: SplineKAN) -> Extracti
                 break
         work.search()
     return work
+
+
+def _tells(kan: SplineKAN, task: ChainTask) -> bool:
+    """Whether the network leaves less of every channel than a constant would.
+
+    One that got stuck so far off leads to laws that are just as far off; the guesses lead closer.
+    """
+    y = np.concatenate([record.y for record in task.records])
+    seen = ~np.isnan(y)
+    spread = [np.std(y[seen[:, c], c]) if seen[:, c].any() else 0.0 for c in range(y.shape[1])]
+    return bool(np.all(kan.noise_std <= np.maximum(spread, task.floor)))
 
 
 def complete(work: Extraction, kan: SplineKAN) -> None:
