@@ -43,6 +43,7 @@ def steps_for(
     lanes: int = LANES,
     uniform: frozenset[str] = frozenset(),
     over_times: bool = False,
+    groups: int = 1,
 ) -> dict[str, Any]:
     """Every step of `gpu_solver.fused.sweeps`, compiled for these sizes.
 
@@ -51,12 +52,15 @@ def steps_for(
     ``uniform`` have one number for all lanes instead of a row; with ``lanes`` 1 everything has.
 
     With ``over_times`` a step of ``CARRIED`` is a loop: it is called with how many times (1 or
-    more) and, after each address, how far apart the times of that array are. What is carried stays
-    in registers, and has no such distance.
+    more), how far the memory of a group of lanes is from that of the next of ``groups`` done side
+    by side, and, after each address, how far apart the times of that array are. What is carried
+    stays in registers, and has no such distance.
     """
     sizes = Sizes(variables, order, equations)
     loops = CARRIED if over_times else {}
-    return {name: _intrinsic(name, sizes, lanes, uniform, loops.get(name)) for name in STEPS}
+    return {
+        name: _intrinsic(name, sizes, lanes, uniform, loops.get(name), groups) for name in STEPS
+    }
 
 
 @cache
@@ -71,6 +75,7 @@ def _intrinsic(
     lanes: int,
     uniform: frozenset[str],
     carried: dict[str, str] | None,
+    groups: int = 1,
 ) -> Any:
     # Results have the same names for all sizes: ask the smallest.
     smallest = _taped(name, Sizes(1, 1, 1))
@@ -78,7 +83,7 @@ def _intrinsic(
     if carried is None:
         parameters = names
     else:
-        parameters = ["times"]
+        parameters = ["times", "beside"]
         for each in names:
             parameters += [each] if each in carried else [each, f"{each}_apart"]
 
@@ -88,9 +93,9 @@ def _intrinsic(
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             given = dict(zip(parameters, arguments, strict=True))
             if carried is None:
-                emit(tape, builder, given, lanes, uniform)
+                emit(tape, builder, [given], lanes, uniform)
             else:
-                _emit_loop(tape, builder, given, carried, lanes, uniform)
+                _emit_loop(tape, builder, given, carried, lanes, uniform, groups)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * len(parameters)), generate
@@ -105,41 +110,56 @@ def _emit_loop(
     carried: dict[str, str],
     lanes: int,
     uniform: frozenset[str],
+    groups: int,
 ) -> None:
     """Write a loop over the operations of a tape; ``given`` is named as a step's parameters."""
     integer = ir.IntType(64)
     kind = _DOUBLE if lanes == 1 else ir.VectorType(_DOUBLE, lanes)
     size = 8 * lanes
+    beside = [builder.mul(given["beside"], integer(group)) for group in range(groups)]
     entry, body = builder.block, builder.append_basic_block("times")
-    before = {
-        name: [
-            builder.load(_place(builder, given[name], size * k), align=8, typ=kind)
-            for k in range(tape.inputs[name])
-        ]
-        for name in carried
-    }
+    places = [{name: builder.add(given[name], offset) for name in carried} for offset in beside]
+    before = [
+        {
+            name: [
+                builder.load(_place(builder, address, size * k), align=8, typ=kind)
+                for k in range(tape.inputs[name])
+            ]
+            for name, address in each.items()
+        }
+        for each in places
+    ]
     builder.branch(body)
     builder.position_at_end(body)
     left = builder.phi(integer)
     moving = {name: builder.phi(integer) for name in given if f"{name}_apart" in given}
-    known = {name: [builder.phi(kind) for _ in values] for name, values in before.items()}
-    found = emit(tape, builder, moving, lanes, uniform, known)
+    known = [
+        {name: [builder.phi(kind) for _ in values] for name, values in each.items()}
+        for each in before
+    ]
+    addresses = [
+        {name: at if name in uniform else builder.add(at, offset) for name, at in moving.items()}
+        for offset in beside
+    ]
+    found = emit(tape, builder, addresses, lanes, uniform, known)
     fewer = builder.sub(left, integer(1))
     edges = [(left, given["times"], fewer)]
     for name, at in moving.items():
         edges.append((at, given[name], builder.add(at, given[f"{name}_apart"])))
-    for name, phis in known.items():
-        edges += zip(phis, before[name], found[carried[name]], strict=True)
+    for phis, first, following in zip(known, before, found, strict=True):
+        for name, result in carried.items():
+            edges += zip(phis[name], first[name], following[result], strict=True)
     for phi, first, following in edges:
         phi.add_incoming(first, entry)
         phi.add_incoming(following, body)
     done = builder.append_basic_block("done")
     builder.cbranch(builder.icmp_signed(">", fewer, integer(0)), body, done)
     builder.position_at_end(done)
-    for name, result in carried.items():
-        if name == result:  # another is among the results by time
-            for k, value in enumerate(found[name]):
-                builder.store(value, _place(builder, given[name], size * k), align=8)
+    for place, values in zip(places, found, strict=True):
+        for name, result in carried.items():
+            if name == result:  # another is among the results by time
+                for k, value in enumerate(values[name]):
+                    builder.store(value, _place(builder, place[name], size * k), align=8)
 
 
 def _place(builder: Any, address: Any, offset: int) -> Any:
@@ -158,28 +178,32 @@ def with_parameters(typed: Any, name: str, names: list[str]) -> Any:
 def emit(
     tape: Tape,
     builder: Any,
-    addresses: dict[str, Any],
+    addresses: list[dict[str, Any]],
     lanes: int = LANES,
     uniform: frozenset[str] = frozenset(),
-    known: dict[str, list[Any]] | None = None,
-) -> dict[str, list[Any]]:
+    known: list[dict[str, list[Any]]] | None = None,
+) -> list[dict[str, list[Any]]]:
     """Write the operations of a tape at the builder's place; return its results.
 
-    Arguments that are ``known`` are not read, and results of their names not written.
+    There are addresses for one or more groups of lanes, whose operations take turns: what one
+    waits for, another has time to do, and what is ``uniform`` is read once for all. Arguments that
+    are ``known`` are not read, and results of their names not written.
     """
-    known = known or {}
+    groups = range(len(addresses))
+    known = known or [{} for _ in groups]
     element = ir.IntType(64)
     kind = _DOUBLE if lanes == 1 else ir.VectorType(_DOUBLE, lanes)
 
-    def place(name: str, k: int) -> Any:
-        return _place(builder, addresses[name], (8 if name in uniform else 8 * lanes) * k)
+    def place(group: int, name: str, k: int) -> Any:
+        step = 8 if name in uniform else 8 * lanes
+        return _place(builder, addresses[group][name], step * k)
 
-    def read(name: str, k: int) -> Any:
-        if name in known:
-            return known[name][k]
+    def read(group: int, name: str, k: int) -> Any:
+        if name in known[group]:
+            return known[group][name][k]
         if name not in uniform or lanes == 1:
-            return builder.load(place(name, k), align=8, typ=kind)
-        return splat(builder, builder.load(place(name, k), align=8, typ=_DOUBLE), lanes)
+            return builder.load(place(group, name, k), align=8, typ=kind)
+        return splat(builder, builder.load(place(group, name, k), align=8, typ=_DOUBLE), lanes)
 
     def constant(number: float) -> Any:
         if lanes == 1:
@@ -192,40 +216,47 @@ def emit(
         mask = ir.Constant(bits, rest if lanes == 1 else [element(rest)] * lanes)
         return builder.bitcast(builder.and_(builder.bitcast(value, bits), mask), kind)
 
+    def computed(name: str, a: Any, b: Any) -> Any:
+        if name in _ARITHMETIC:
+            return getattr(builder, _ARITHMETIC[name])(a, b, flags=["contract"])
+        if name == "neg":
+            return builder.fneg(a)
+        if name == "abs":
+            return magnitude(a)
+        relation = "<" if name == "min" else ">"
+        return builder.select(builder.fcmp_ordered(relation, a, b), a, b)
+
     results: dict[int, list[tuple[str, int]]] = {}
     for name, placed in tape.outputs.items():
-        if name in known:
+        if name in known[0]:
             continue
         for k, index in enumerate(placed):
             results.setdefault(index, []).append((name, k))
-    late: list[tuple[Any, str, int]] = []
-    values: list[Any] = []
+    late: list[tuple[Any, Any]] = []
+    values: list[list[Any]] = [[] for _ in groups]
     for index, (name, a, b) in enumerate(tape.operations):
-        if name == "input":
-            value = read(a, b)
-        elif name == "constant":
-            value = constant(a)
-        elif name in _ARITHMETIC:
-            value = getattr(builder, _ARITHMETIC[name])(values[a], values[b], flags=["contract"])
-        elif name == "neg":
-            value = builder.fneg(values[a])
-        elif name == "abs":
-            value = magnitude(values[a])
-        else:
-            relation = "<" if name == "min" else ">"
-            value = builder.select(
-                builder.fcmp_ordered(relation, values[a], values[b]), values[a], values[b]
-            )
-        values.append(value)
-        for target, k in results.get(index, ()):
-            # An argument that is also a result is read whole before it is written.
-            if target in tape.inputs:
-                late.append((value, target, k))
+        for group, mine in enumerate(values):
+            if name == "input" and group > 0 and a in uniform:
+                value = values[0][index]
+            elif name == "input":
+                value = read(group, a, b)
+            elif name == "constant":
+                value = constant(a)
             else:
-                builder.store(value, place(target, k), align=8)
-    for value, target, k in late:
-        builder.store(value, place(target, k), align=8)
-    return {name: [values[index] for index in placed] for name, placed in tape.outputs.items()}
+                value = computed(name, mine[a], mine[b])
+            mine.append(value)
+            for target, k in results.get(index, ()):
+                # An argument that is also a result is read whole before it is written.
+                if target in tape.inputs:
+                    late.append((value, (group, target, k)))
+                else:
+                    builder.store(value, place(group, target, k), align=8)
+    for value, where in late:
+        builder.store(value, place(*where), align=8)
+    return [
+        {name: [mine[index] for index in placed] for name, placed in tape.outputs.items()}
+        for mine in values
+    ]
 
 
 def splat(builder: Any, number: Any, lanes: int) -> Any:

@@ -12,6 +12,8 @@ __all__ = ["LANES", "ROW", "Layout"]
 LANES = 8
 #: Bytes of one scalar of all lanes.
 ROW = 8 * LANES
+#: Blocks of more unknowns fill the registers with one group of lanes.
+LARGEST_PAIR = 4
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Layout:
         rows = times * (n + 2 * n + equations) + 3 * initial_times * entries
         rows += 2 * n + 5 * n + 1 + 3 * equations
         return (rows + BOOKKEEPING + 1) * LANES
+
+    @property
+    def side_by_side(self) -> int:
+        """Groups of such right-hand sides at a time: as many as registers have room for."""
+        return 2 if self.sizes.n <= LARGEST_PAIR else 1
 
     def segment_workspace(self, times: int, initial_times: int, entries: int) -> int:
         """Numbers that a group of segments needs."""

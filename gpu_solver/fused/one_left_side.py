@@ -74,6 +74,7 @@ class OneLeftSide:
         entries = sizes.variables * orders
         self._initial = (times, entries, orders)
         self._room = Layout(sizes).uniform_workspace(steps, times, entries)
+        self._side_by_side = Layout(sizes).side_by_side
         self.kernels["factor_uniform"](self._table.ctypes.data, steps, *self._initial)
 
     def solve(self, y: Array) -> NDArray[np.int64]:
@@ -102,8 +103,8 @@ class OneLeftSide:
         numbers = (self.n_steps, self.n_problems, *self._initial)
 
         def work(start: int, stop: int) -> None:
-            memory = empty((self._room,))
-            kernel(start, stop, *first, *numbers, *after, address(memory))
+            memory = empty((self._side_by_side * self._room,))
+            kernel(start, stop, *first, *numbers, *after, address(memory), 8 * self._room)
 
         groups = -(-self.n_problems // LANES)
         amount = groups * self.n_steps * self.sizes.n

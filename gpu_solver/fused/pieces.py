@@ -136,31 +136,37 @@ class Pieces:
                 backward.append(g)
         return forward, backward
 
-    def _smooth_adjoint(
-        self, s: Scalar, forward: Flat, backward: Flat
-    ) -> tuple[list[Scalar], list[Scalar]]:
-        """Transposed Taylor rows: what they give to t and to t+1."""
-        size = self.size
-        power = _powers(s, size)
-        now, then = [], []
-        for v in range(self.sizes.variables):
-            f, g = forward[v * size : (v + 1) * size], backward[v * size : (v + 1) * size]
-            for j in range(size):
-                a, b = g[j] - f[j], f[j] - g[j]
-                for r in range(j):
-                    a, b = a - _taylor(r, j) * f[r], b - _taylor(r, j, -1) * g[r]
-                now.append(power[j] * a)
-                then.append(power[j] * b)
-        return now, then
-
     def _smooth_residual(
         self, s: Scalar, smooth: Flat, y: Flat, after: Flat
     ) -> tuple[list[Scalar], list[Scalar]]:
-        """Minus A^T W^2 A y of one interval's Taylor rows, at t and at t+1."""
-        rows = self._smooth_rows(s, y, after)
-        forward, backward = ([w * x for w, x in zip(smooth, row, strict=True)] for row in rows)
-        now, then = self._smooth_adjoint(s, forward, backward)
-        return [-x for x in now], [-x for x in then]
+        """Minus A^T W^2 A y of one interval's Taylor rows, at t and at t+1.
+
+        Taylor's matrix back is the inverse of the one forward, so the backward rows are minus that
+        matrix times the forward ones: y itself is needed only once.
+        """
+        size = self.size
+        power = _powers(s, size)
+        series = [p * _taylor(0, k) for k, p in enumerate(power)]
+        now: list[Scalar] = []
+        then: list[Scalar] = []
+        for v in range(self.sizes.variables):
+            here = slice(v * size, (v + 1) * size)
+            a, b, w = y[here], after[here], smooth[here]
+            # The difference first: it is exact where the two are close.
+            missed = [a[r] - b[r] + dot(series[1 : size - r], a[r + 1 :]) for r in range(size)]
+            forward = [p * x for p, x in zip(power, missed, strict=True)]
+            back = [
+                dot([_taylor(r, j, -1) for j in range(r, size)], forward[r:]) for r in range(size)
+            ]
+            forward = [x * m for x, m in zip(w, forward, strict=True)]
+            back = [x * m for x, m in zip(w, back, strict=True)]
+            pull = [
+                p * (forward[j] + dot([_taylor(r, j, -1) for r in range(j + 1)], back[: j + 1]))
+                for j, p in enumerate(power)
+            ]
+            now += [-dot(series[j::-1], pull[: j + 1]) for j in range(size)]
+            then += pull
+        return now, then
 
     def _governing(self, c: Flat) -> Matrix:
         return [list(c[q * self.n : (q + 1) * self.n]) for q in range(self.sizes.equations)]

@@ -350,6 +350,23 @@ def test_one_bad_right_hand_side_of_many_stays_alone():
     torch.testing.assert_close(bad.y[4:], found[0][0][4:])
 
 
+@pytest.mark.parametrize("count", [16, 21, 40])
+@pytest.mark.parametrize(("steps", "n_init"), [(2, 2), (9, 1), (50, 3)])
+def test_right_hand_sides_are_solved_whichever_are_done_beside_them(steps, n_init, count):
+    c, d, u, s = random_parts(14, (1, 2, 1), steps, (count,), n_init)
+    assert_agrees(by_lapack, (c[0], d, u, s[0]))
+    problem = LinearODEProblem(c[0], d, u, s[0])
+    y = solve(problem, "fused").y
+    turned = LinearODEProblem(c[0], d[::-1], u[::-1], s[0])
+    np.testing.assert_array_equal(solve(turned, "fused").y, y[::-1])
+    d[10, 0] = np.inf
+    spoilt = solve(LinearODEProblem(c[0], d, u, s[0]), "fused", on_failure="status")
+    assert np.nonzero(spoilt.status == SolverStatus.NON_FINITE_INPUT)[0].tolist() == [10]
+    others = np.arange(count) != 10
+    np.testing.assert_array_equal(spoilt.y[others], y[others])
+    assert np.isnan(spoilt.y[10]).all()
+
+
 @pytest.mark.parametrize("steps", [8, 300])
 @pytest.mark.parametrize("many", [1, 60])
 def test_a_factor_solves_tensors_with_gradients(steps, many):
