@@ -211,7 +211,8 @@ def _atoms(x: sympy.Symbol, values: Array, n_states: int) -> Iterator[tuple[str,
     yield from free("hill", scales, x**2 / (p**2 + x**2))
     if low > -0.02 * size:
         yield from free("rational", scales, 1 / (p + x), x / (p + x))
-        yield from free("hill", scales, x**4 / (p**4 + x**4))
+        cubic, quartic = p**3 + x**3, p**4 + x**4
+        yield from free("hill", scales, 1 / cubic, x**3 / cubic, 1 / quartic, x**4 / quartic)
     if low > 1e-3 * size:
         yield from plain("log", sympy.log(x))
         yield from plain("rational", 1 / x, x**-2, x**-3)

@@ -101,7 +101,7 @@ def _behind(others: Sequence[Verdict], best: Verdict) -> list[float]:
     What a function pays for being no polynomial tells of the choice, not of the data: one that
     explains them better than the polynomial that was chosen is as good.
     """
-    free = BEYOND_POLYNOMIALS if best.system.is_polynomial else 0.0
+    free = BEYOND_POLYNOMIALS - TIED if best.system.is_polynomial else 0.0
     return [
         max(one.score - best.score - (0.0 if one.system.is_polynomial else free), 0.0)
         for one in others

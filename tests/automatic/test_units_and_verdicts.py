@@ -49,6 +49,25 @@ def test_attraction_and_centrifugal_force_are_found():
     assert float(coefficients[symbol**-3]) == pytest.approx(1.27, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("rate", "start", "terms"),
+    [
+        (lambda q: [0.11 + 4.3 * q**3 / (1.7**3 + q**3) - 1.1 * q], 1.25, 3),
+        (lambda q: [2.9 / (1.3**4 + q**4) - 0.7 * q], 0.1, 2),
+    ],
+    ids=["activation by three", "repression by four"],
+)
+def test_cooperative_binding_is_found_in_its_plain_form(rate, start, terms):
+    t, X = run_of(rate, [start], 6.0)
+    model = SMNNDiscoverer("auto").fit(t, X)
+    assert len(sympy.Add.make_args(model.equations_[0])) == terms
+    inside = np.linspace(0.5 * X.min(), 1.5 * X.max(), 7)
+    expected = np.array([rate(q)[0] for q in inside])
+    np.testing.assert_allclose(
+        model.derivative(inside[:, None])[:, 0], expected, rtol=1e-3, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
 def test_units_leave_terms_in_the_dictionary(unit):
     t = np.linspace(0.0, 5.0, 40)
