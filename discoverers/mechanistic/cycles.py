@@ -16,9 +16,12 @@ from discoverers.mechanistic.training import Progress, count_of, loss_of, train
 from discoverers.mechanistic.windows import Minibatch
 from discoverers.sparse.criterion import deviance
 
-__all__ = ["Cycle", "Schedule", "run_cycles"]
+__all__ = ["STILL", "Cycle", "Schedule", "run_cycles"]
 
 Array = NDArray[np.float64]
+
+STILL = 1e-250
+"""Curvature below which a coefficient changes nothing that could be measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +167,18 @@ def _weak(
 
 
 def _saliency(network: MechanisticNetwork, batches: Sequence[Minibatch]) -> Array:
-    """Rise of the misfit without a term, all others refitted; second order. (C, K)."""
+    """Rise of the misfit without a term, all others refitted; second order. (C, K).
+
+    A term that moves nothing, as behind a function that is flat there, raises nothing.
+    """
     matrix, _ = network.curvature(batches)
-    scale = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
+    moves = np.diagonal(matrix) > STILL
+    scale = np.sqrt(np.where(moves, np.diagonal(matrix), 1.0))
     inverse = np.linalg.pinv(matrix / np.outer(scale, scale), rcond=1e-14, hermitian=True)
-    variance = np.diagonal(inverse) / scale**2
+    variance = np.maximum(np.diagonal(inverse), 1e-300) / scale**2
+    variance[~moves] = np.inf
     out = np.zeros(network.active.shape)
-    out[network.active] = network.coef()[network.active] ** 2 / np.maximum(variance, 1e-300)
+    out[network.active] = network.coef()[network.active] ** 2 / variance
     return out
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from discoverers.discovery import Discovery
 from discoverers.equations import Equations
-from discoverers.mechanistic.cycles import Cycle
+from discoverers.mechanistic.cycles import STILL, Cycle
 from discoverers.mechanistic.outer import outer_equations
 from discoverers.mechanistic.route import Route
 from discoverers.mechanistic.states import fitted_states
@@ -123,7 +123,9 @@ def _errors(route: Route, chi2: Array) -> Array:
     active = route.network.active
     out = np.zeros(active.shape)
     matrix, _ = route.network.curvature(route.batches)
-    scale = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
+    moves = np.diagonal(matrix) > STILL
+    scale = np.sqrt(np.where(moves, np.diagonal(matrix), 1.0))
     variance = np.diagonal(np.linalg.pinv(matrix / np.outer(scale, scale), hermitian=True))
-    out[active] = SELECTION * np.sqrt(np.maximum(variance, 0.0)) / scale
+    # Nothing is known of a coefficient that changes nothing.
+    out[active] = np.where(moves, SELECTION * np.sqrt(np.maximum(variance, 0.0)) / scale, np.inf)
     return out * np.sqrt(np.maximum(chi2, 1.0))[:, None]

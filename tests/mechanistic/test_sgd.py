@@ -21,6 +21,7 @@ from discoverers.datasets import generate, lorenz, lotka_volterra
 from discoverers.denoising import denoise
 from discoverers.libraries import CustomLibrary, PolynomialLibrary
 from discoverers.mechanistic import SGDEngine
+from discoverers.mechanistic.cycles import _saliency
 from discoverers.mechanistic.network import MechanisticNetwork
 from discoverers.mechanistic.outer import OuterFunction, resolve_outer
 from discoverers.mechanistic.training import Progress, loss_of, train
@@ -349,3 +350,15 @@ def test_data_at_rest_leave_no_term_and_few_data_no_law():
     with pytest.warns(IdentifiabilityWarning, match="Fewer than 8"):
         model.fit(t[:5], np.exp(-t[:5]))
     assert not model.identifiable_
+
+
+def test_terms_that_move_nothing_are_the_first_to_go_and_have_no_error():
+    network, batches, coef = small_network("tanh")
+    flat = np.zeros_like(coef)
+    flat[0, 0], flat[1] = 400.0, coef[1]  # the first equation's tanh is 1 whatever its terms are
+    network.recentre(flat, network.active)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saliency = _saliency(network, batches)
+    assert (saliency[0] == 0.0).all()
+    assert (saliency[1] > 0.0).all()
