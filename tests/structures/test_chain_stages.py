@@ -1,22 +1,27 @@
 """The stages of a chain's discovery one by one, against closed forms."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import sympy
 from numpy.testing import assert_allclose
 
 from discoverers.datasets import nonlinear_oscillator, observe
+from discoverers.exceptions import MisfitWarning
 from discoverers.sparse import NormalEquations
-from discoverers.structures import ChainStructure, Channel, Data, Options
+from discoverers.structures import ChainStructure, Channel, Data, Note, Options
+from discoverers.structures.chain.choosing import _tells
 from discoverers.structures.chain.dictionary import make_dictionary, term_weight
 from discoverers.structures.chain.drift import remove_drift
 from discoverers.structures.chain.extraction import Extraction
+from discoverers.structures.chain.finishing import _is_corner
 from discoverers.structures.chain.judging import Candidate, Judge, contributions
 from discoverers.structures.chain.misfit import whiteness
 from discoverers.structures.chain.model import Chain, enough_substeps
 from discoverers.structures.chain.spline_kan import fit_spline_kan
 from discoverers.structures.chain.start import guess_states
-from discoverers.structures.chain.structure import _task
+from discoverers.structures.chain.structure import _of_memory, _task
 from discoverers.structures.chain.subsets import score_subsets
 from discoverers.structures.edges import EdgeFunction
 
@@ -243,3 +248,37 @@ def test_edge_functions_interpolate_curves_and_surfaces():
     assert_allclose(surface(0.5, [1.0, 1.5]), [0.5, 0.75], atol=1e-9)
     with pytest.raises(ValueError, match="pass 2 arrays, got 1"):
         surface(0.5)
+
+
+# --- what is told, and what leads on
+
+
+def test_a_network_worse_than_a_constant_tells_nothing():
+    y = np.column_stack([np.sin(T), np.full(len(T), np.nan)])
+    task = SimpleNamespace(
+        records=[SimpleNamespace(y=y), SimpleNamespace(y=y)], floor=np.array([1e-3, 1e-12])
+    )
+    spread = float(np.std(np.sin(T)))
+    for share, told in ((0.9, True), (1.1, False)):
+        assert _tells(SimpleNamespace(noise_std=np.array([share * spread, 0.0])), task) is told
+
+
+@pytest.mark.parametrize(
+    ("network", "misfit", "told"), [(0.5, True, True), (0.5, False, False), (0.011, True, False)]
+)
+def test_memory_is_suggested_where_not_even_the_network_comes_near(network, misfit, told):
+    kan = SimpleNamespace(
+        converged=True, noise_std=np.array([network]),
+        guess=SimpleNamespace(noise_std=np.array([0.01])),
+    )  # fmt: skip
+    begun = SimpleNamespace(kan=kan, task=SimpleNamespace(floor=np.array([1e-3])))
+    plain = SimpleNamespace(notes=(Note("poor", MisfitWarning),) if misfit else ())
+    texts = [note.text for note in _of_memory(begun, plain)]
+    assert [("hidden='auto'" in text) for text in texts] == [True] * told
+
+
+def test_corners_are_those_of_one_coordinate():
+    x, v = sympy.symbols("x v")
+    corners = [abs(x), abs(x - sympy.Float(0.4)), abs(sympy.Float(0.4) - x)]
+    assert all(map(_is_corner, corners))
+    assert not any(map(_is_corner, [x * abs(x), abs(x * v), x, abs(x - v), abs(x**2 - 1)]))

@@ -15,7 +15,7 @@ from discoverers.shooting import Record, integrate
 from discoverers.structures import ModalStructure
 from discoverers.structures.held_out import equations_model
 from discoverers.structures.modal.drive import Drive
-from discoverers.structures.modal.forces import score_tests
+from discoverers.structures.modal.forces import as_joint_model, score_tests
 from discoverers.structures.modal.kernels import _transition
 from discoverers.structures.modal.model import FORCES, Force, ModalModel, Mode
 from discoverers.structures.modal.projection import (
@@ -561,3 +561,79 @@ def test_f16_from_three_thousand_rows_wherever_they_begin(f16, first):
     if first == 0:
         near = model.modes_["frequency"].sub(6.97).abs().idxmin()
         assert model.modes_.loc[near, "forces"]
+
+
+# --- modes out of phase
+
+
+def damped_in_one_place(n=700, noise=0.005):
+    """Accelerations of two masses whose damper sits between them, by the matrix exponential."""
+    t, K = 0.05 * np.arange(n), np.array([[81.0, -36.0], [-36.0, 36.0]])
+    C = 0.9 * np.array([[1.0, -1.0], [-1.0, 1.0]])
+    A = np.block([[np.zeros((2, 2)), np.eye(2)], [-K, -C]])
+    u = band_noise(n, 7)
+    X = exact_path(t, u, A, np.array([0.0, 0.0, 1.0, 0.0]), np.zeros(4))
+    y = np.outer(u, [1.0, 0.0]) - X[:, :2] @ K - X[:, 2:] @ C
+    return t, u, y + noise * y.std() * np.random.default_rng(8).normal(size=y.shape), A
+
+
+def complex_model(model, *, joint):
+    modes = [
+        Mode(
+            np.log(TURN * f), np.log(0.03), np.array([1.0, 0.4]), np.array([[0.3, -0.2]]),
+            joint=joint, complex=True,
+        )
+        for f in (0.7, 1.6)
+    ]  # fmt: skip
+    return model.with_modes(modes)
+
+
+@pytest.mark.parametrize("sense", ["displacement", "velocity", "acceleration"])
+def test_complex_modes_are_the_same_seen_by_each_channel_or_jointly(sense):
+    t = 0.05 * np.arange(120)
+    u = np.column_stack([band_noise(120, 1), band_noise(120, 2)])
+    model = ModalModel.make([Record.make(t, np.zeros((120, 2)), u)], [sense], 12.0, True)
+    joint = complex_model(model, joint=True)
+    seen = np.random.default_rng(4).normal(size=(4, 2))
+    y = np.concatenate([joint.columns(mode)[0] for mode in joint.modes], axis=1) @ seen
+    channels = Channels(
+        y, np.ones_like(y, dtype=bool), np.ones(120), np.zeros(2, dtype=int),
+        np.full(2, 1e-12), 100.0,
+    )  # fmt: skip
+    prior = DampingPrior(0.02, 1.0)
+    free = evaluate(complex_model(model, joint=False), channels, prior)
+    assert np.all(free.rss < 1e-12 * np.sum(y**2))
+    again = evaluate(as_joint_model(free)[0], channels, prior)
+    assert np.all(again.rss < 1e-12 * np.sum(y**2))
+    moved, step = joint.vector(), 1e-6
+    at = evaluate(joint, channels, prior)
+    for k, J in enumerate(np.transpose(jacobians(at, channels)[1])):
+        sides = []
+        for sign in (1.0, -1.0):
+            vector = moved.copy()
+            vector[k] += sign * step
+            modes = joint.moved(vector)
+            columns = [modes.columns(mode)[0] for mode in modes.modes]
+            sides.append(np.concatenate([u, *columns], axis=1) @ at.weights[1])
+        np.testing.assert_allclose(
+            J, (sides[0] - sides[1]) / (2 * step), atol=1e-6 * np.abs(y).max()
+        )
+
+
+@pytest.mark.slow
+def test_a_damper_in_one_place_is_no_nonlinear_force():
+    t, u, y, A = damped_in_one_place()
+    model = SKANODERegressor(ModalStructure()).fit(t, y, u=u)
+    poles = np.linalg.eigvals(A)
+    poles = poles[poles.imag > 0][np.argsort(poles.imag[poles.imag > 0])]
+    assert model.modes_["complex"].all()
+    assert not model.modes_["forces"].any()
+    np.testing.assert_allclose(TURN * model.modes_["frequency"], np.abs(poles), rtol=2e-3)
+    np.testing.assert_allclose(model.modes_["damping"], -poles.real / np.abs(poles), rtol=0.02)
+    assert np.all(model.noise_std_ < 0.012 * y.std())
+    left = model.predict(t) - y
+    assert np.all(left.std(axis=0) < 0.012 * y.std())
+    real = SKANODERegressor(ModalStructure(n_modes=2, forces="none", shapes="real"))
+    real.fit(t, y, u=u)
+    assert not real.modes_["complex"].any()
+    assert np.all(real.noise_std_ > 2.0 * model.noise_std_)

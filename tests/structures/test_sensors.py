@@ -46,6 +46,7 @@ def test_an_offset_is_named_with_its_size(offset):
     assert note.category is MisfitWarning
     assert "column 'acc' has an offset of" in note.text
     assert "drift" not in note.text
+    assert "sensor_offset='estimate'" in note.text
     told = float(note.text.split("an offset of ")[1].split(" ")[0])
     assert told == pytest.approx(offset, abs=3 * 0.02 / np.sqrt(N))
 

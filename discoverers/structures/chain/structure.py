@@ -287,7 +287,8 @@ def _of_memory(begun: _Begun, plain: StructuralFit) -> Iterator[Note]:
         yield Note(
             "No function of position, velocity and inputs comes near the noise here, not even the "
             "spline network. If friction or hysteresis may act, fit again with "
-            "structure=ChainStructure(hidden='auto'), which looks for a force with memory.",
+            "structure=ChainStructure(hidden='auto'), which looks for a force with memory; if an "
+            "accelerometer may have an offset, with sensor_offset='estimate'.",
             MisfitWarning,
         )
 
