@@ -30,6 +30,12 @@ GRID = 21
 LARGEST_EXPONENT = 12.0
 """Arguments of exponentials stay below this on the data."""
 
+SCALES = np.geomspace(0.03, 8.0, GRID)
+"""Half saturations in units of the largest value."""
+
+SLIGHTLY_BELOW = -0.02
+"""In the same units: what denoised states may be below zero, for terms with a pole farther down."""
+
 STEEP = 0.5
 """Logarithm of how many times rarer than squares and products cubes are, and so on upwards."""
 
@@ -126,6 +132,12 @@ def templates_for(
         for family, atom in _atoms(variable, column, n_states)
         if family not in without
     ]
+    alone = [
+        atom
+        for variable, column in zip(variables, X.T, strict=True)
+        if "hill" not in without
+        for atom in _cooperative(variable, column, n_states)
+    ]
     given = [Template(expr, competitors=atom_count(n_states), factors=1) for expr in own]
     # Beyond two states a carrier is one of them: more would be too many to tell apart.
     reach = 2 if n_states <= 2 else 1
@@ -133,7 +145,7 @@ def templates_for(
     mixed = [_rarer(carrier, atom) for carrier, atom in product(carriers, [*atoms, *given])]
     waves = [atom for atom in atoms if not atom.has_parameter and _is_wave(atom.expr)]
     known: dict[sympy.Expr, Template] = {}
-    for template in (*monomials, *atoms, *given, *mixed, *_wave_products(waves)):
+    for template in (*monomials, *atoms, *alone, *given, *mixed, *_wave_products(waves)):
         held = known.get(template.expr)
         if held is None or template.competitors < held.competitors:
             known[template.expr] = template
@@ -205,20 +217,28 @@ def _atoms(x: sympy.Symbol, values: Array, n_states: int) -> Iterator[tuple[str,
     yield from free("tanh", np.geomspace(0.7, 10.0, GRID // 2) / size, sympy.tanh(p * x))
     if low < 0.0 < high:
         yield from plain("abs", sympy.Abs(x))
-    scales = size * np.geomspace(0.03, 8.0, GRID)
+    scales = size * SCALES
     # Even powers in the denominator have no pole whatever the sign of the state.
     yield from free("rational", scales, 1 / (p**2 + x**2), x / (p**2 + x**2))
     yield from free("hill", scales, x**2 / (p**2 + x**2))
-    if low > -0.02 * size:
+    if low > SLIGHTLY_BELOW * size:
         yield from free("rational", scales, 1 / (p + x), x / (p + x))
-        cubic, quartic = p**3 + x**3, p**4 + x**4
-        yield from free("hill", scales, 1 / cubic, x**3 / cubic, 1 / quartic, x**4 / quartic)
+        yield from free("hill", scales, x**4 / (p**4 + x**4))
     if low > 1e-3 * size:
         yield from plain("log", sympy.log(x))
         yield from plain("rational", 1 / x, x**-2, x**-3)
         yield from plain("sqrt", sympy.sqrt(x))
         powers = np.array([-1.5, -0.75, -0.4, 0.3, 0.6, 0.75, 1.4, 1.75, 2.5])
         yield from free("power", powers, x**p)
+
+
+def _cooperative(x: sympy.Symbol, values: Array, n_states: int) -> Iterator[Template]:
+    """Binding by three and four: genes are switched by it, but it is no factor of other states."""
+    size = float(np.abs(values).max())
+    if float(values.max()) > float(values.min()) > SLIGHTLY_BELOW * size:
+        cubic, quartic = PARAMETER**3 + x**3, PARAMETER**4 + x**4
+        for expr in (1 / cubic, x**3 / cubic, 1 / quartic):
+            yield _with_constant(expr, size * SCALES, n_states)
 
 
 def _with_constant(expr: sympy.Expr, grid: Array, n_states: int) -> Template:

@@ -22,7 +22,7 @@ __all__ = ["MOST_PAIRS", "affordable", "screened"]
 Array = NDArray[np.float64]
 Support = tuple[int, ...]
 
-MOST_PAIRS = 6e8
+MOST_PAIRS = 7e8
 """Pairs that are compared in all equations and beside all bases: some ten seconds of one core.
 
 Up to four states that is every pair there is.
