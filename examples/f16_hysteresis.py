@@ -136,6 +136,8 @@ def tell(record: pd.DataFrame, rows: int, first: int, folder: Path) -> None:
     seen = model.observation_
     weights = {
         f"{name}'": w for name, w in zip(model.state_names_, seen.rates[0], strict=True) if w
+    } | {  # of modes that are seen out of phase
+        name: w for name, w in zip(model.state_names_, seen.states[0], strict=True) if w
     }
     terms = [f"{seen.inputs[0, 0]:.4g} u", *(f"{w:.4g} {name}" for name, w in weights.items())]
     print(f"y = {' + '.join(terms)}".replace("+ -", "- "))
