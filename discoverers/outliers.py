@@ -23,6 +23,10 @@ GROSS = 7.0
 LONELY = 3.5
 """Neighbours of a gross error are no further off than this once it is left out."""
 
+BARELY = 0.02
+"""Share of a gross error's height that its neighbours may be off: of an event so steep that they
+are off by no more, the samples tell nothing."""
+
 LARGEST_SHARE = 0.2
 """More than this are no outliers but another law of noise, or a signal that is too coarse."""
 
@@ -176,10 +180,11 @@ def _standing(
     for mask, own, residual, (error, spread), size, part in zip(
         suspected, good, residuals, left_out, sizes, x, strict=True
     ):
-        off = np.abs(np.nan_to_num(residual)) > LONELY * size
         height = np.abs(error) / (size * spread)
         # What others made look wrong, before they were left out themselves, is good after all.
-        found.append(_alone(mask & (height > GROSS), off, own, part[:, 0], height))
+        cleared = mask & (height <= GROSS)
+        away = np.where(cleared, height, np.abs(np.nan_to_num(residual)) / size)
+        found.append(_alone(mask & ~cleared, away, own | cleared, part[:, 0], height))
     return found
 
 
@@ -321,7 +326,7 @@ def _between(suspected: Mask, good: Mask) -> Mask:
     return found
 
 
-def _alone(suspected: Mask, off: Mask, measured: Mask, x: Array, height: Array) -> Mask:
+def _alone(suspected: Mask, away: Array, measured: Mask, x: Array, height: Array) -> Mask:
     """Suspects whose neighbours, the two nearest good measurements on either side, are not off.
 
     One of several suspects that lies between its neighbours may be the flank of a fast event.
@@ -335,7 +340,7 @@ def _alone(suspected: Mask, off: Mask, measured: Mask, x: Array, height: Array) 
         p = int(np.searchsorted(present, i))
         crowded = suspected[present[max(p - 4, 0) : p + 5]].sum() > 1
         flank = crowded and len(around) > 0 and x[around].min() <= x[i] <= x[around].max()
-        if off[around].any() or flank:
+        if (away[around] > max(LONELY, BARELY * height[i])).any() or flank:
             out[i] = False
     row = suspected[present]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]])))

@@ -173,3 +173,18 @@ def test_the_baseline_leaves_them_out_too():
     assert model.equations_.compare(
         [e.subs({"x": "x0", "y": "x1"}) for e in record.system.equations]
     ).exact
+
+
+@pytest.mark.parametrize(
+    "errors", [{100: 4.0, 99: -0.045}, {96: 3.0, 100: -4.0, 101: -3.5, 102: -4.0}]
+)
+def test_large_errors_are_found_beside_a_bad_sample_and_beside_each_other(errors):
+    # A neighbour that chance throws off by 4.5 deviations is no sign of an event of 400.
+    x = np.sin(0.05 * np.arange(200)) + 0.01 * np.random.default_rng(0).normal(size=200)
+    for place, size in errors.items():
+        x[place] = np.sin(0.05 * place) + size
+    runs = [np.ones(199)], [x[:, None]], [np.ones((200, 1))]
+    (found,) = find_outliers(*runs, smooth_channels(*runs))
+    assert np.flatnonzero(found[:, 0]).tolist() == sorted(
+        k for k, one in errors.items() if abs(one) > 1
+    )
