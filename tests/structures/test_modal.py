@@ -557,7 +557,7 @@ def test_f16_from_a_thousand_rows(f16):
 def test_f16_from_three_thousand_rows_wherever_they_begin(f16, first):
     model, error, seconds = f16_error(f16, 3000, first)
     assert error <= 0.0125
-    assert seconds < 10.0
+    assert seconds < 30.0
     if first == 0:
         near = model.modes_["frequency"].sub(6.97).abs().idxmin()
         assert model.modes_.loc[near, "forces"]
