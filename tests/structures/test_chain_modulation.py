@@ -25,11 +25,11 @@ def push(t):
     return np.sin(1.1 * t) + np.sin(2.3 * t + 1.0)
 
 
-def searched(law, options=None):
+def searched(law, options=None, name="u"):
     """What the search for terms knows when products are asked for, and the trained network."""
     _, acceleration = oscillator(law, T, u=push)
     given = data(T, acceleration[:, None], push(T), REST, noise=0.005)
-    task = _task(Chain(2, 1, ("u",)), given, options or Options(), given.records)
+    task = _task(Chain(2, 1, (name,)), given, options or Options(), given.records)
     start = guess_states(task)
     dictionary = make_dictionary(task.chain, task.options).softened(start.states, WIDE_LAYER)
     kan = fit_spline_kan(task, start)
@@ -45,12 +45,13 @@ def modulated(x, v, u):
     return u - 2.0 * x - 0.3 * v - 0.5 * u * x
 
 
-def test_a_stiffness_that_the_input_modulates_is_found():
-    work, kan = searched(modulated)
+@pytest.mark.parametrize("name", ["u", "my force"])
+def test_a_stiffness_that_the_input_modulates_is_found(name):
+    work, kan = searched(modulated, name=name)
     assert modulate(work, work.dictionary, kan)
-    found = chosen(work)
-    assert set(found) == {U, X, V, U * X}
-    assert found[U * X] == pytest.approx(-0.5, rel=0.01)
+    found, force = chosen(work), sympy.Symbol(name)
+    assert set(found) == {force, X, V, force * X}
+    assert found[force * X] == pytest.approx(-0.5, rel=0.01)
     # The parameters are judged with the products among the candidates.
     assert len(work.judge.charges) == len(work.dictionary)
 

@@ -49,7 +49,10 @@ def modulate(work: Extraction, straight: Dictionary, kan: SplineKAN) -> bool:
     options, chain = work.task.options, work.dictionary.chain
     if not (isinstance(options.library, str) and options.library == "auto"):
         return False
-    states, inputs = map(sympy.symbols, (chain.state_names, chain.input_names))
+    # One by one: `sympy.symbols` splits names at spaces.
+    states, inputs = (
+        [sympy.Symbol(name) for name in names] for names in (chain.state_names, chain.input_names)
+    )
     held = set(straight.terms)
     terms = [u * q for u in inputs for q in states if u * q not in held and options.allows(u * q)]
     if not terms or not work.doubtful(kan, UNEXPLAINED):
