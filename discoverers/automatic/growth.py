@@ -59,8 +59,8 @@ class Growth:
     n_tried : int
         Terms of the dictionary, constants on their grids counted apart.
     comparable : bool
-        Whether the polynomial stage's system could be followed through the records like the others,
-        as closely as the states that agree with it, if there are such.
+        Whether following the polynomial stage's system through the records tells of it: not if
+        that failed, nor where states agree with it and neither it nor any other comes close.
     """
 
     found: Found
@@ -153,10 +153,13 @@ def grow(
     pieces = _segments(trajectories, denoised, start)
     judge = Judge.build(*_cut(trajectories, denoised, pieces))
     own = judge(start)
-    comparable = bool(np.isfinite(own.score)) and (states is None or not judge.misfits(own))
     found = search(judge, proposals, start, iterations)
     if found is None:
         return None
+    # States that agree with a law which misfits here say that the following failed, not the law;
+    # unless another law is followed as closely as the noise.
+    doubtful = states is not None and judge.misfits(own) and found.judge.misfits(found.best)
+    comparable = bool(np.isfinite(own.score)) and not doubtful
     uncut = whole and len(pieces) == n_runs
     return Growth(settled(found), start, uncut, len(proposals.columns), comparable)
 
