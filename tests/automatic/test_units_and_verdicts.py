@@ -40,6 +40,14 @@ def test_a_power_of_a_hundred_thousand_animals_is_found():
     assert len(found) == 2
 
 
+def test_a_polynomial_that_agrees_with_smoothed_states_gives_way_to_a_law_that_is_followed():
+    t, X = run_of(lambda q: [0.9 * q - 0.12 * q**2 - 1.2 * q / (0.6 + q)], [3.4], 10.0)
+    (law,) = SMNNDiscoverer("auto").fit(t, X).equations_
+    q = sympy.Symbol("x0") if law.has(sympy.Symbol("x0")) else sympy.Symbol("x")
+    held = float(sympy.solve(sympy.denom(sympy.together(law)), q)[0])
+    assert held == pytest.approx(-0.6, abs=1e-3)
+
+
 def test_attraction_and_centrifugal_force_are_found():
     t, X = run_of(lambda q: [1.27 / q**3 - 0.91 / q**2 + 0.4], [0.7], 4.0)
     model = SMNNDiscoverer("auto").fit(t, X)
