@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from .model import ModalModel
 
@@ -187,7 +186,8 @@ def _orthonormal(B: Array) -> tuple[Array, Array]:
     with suppress(np.linalg.LinAlgError):  # no factor: columns that are not independent
         R = np.asarray(np.linalg.cholesky(B.T @ B).T, dtype=np.float64)
     if R.size and np.diagonal(R).min() >= CLEAR:
-        return B @ solve_triangular(R, np.eye(len(R)), check_finite=False), R
+        # By numpy, as all here: SciPy's own threads of BLAS would wait against numpy's.
+        return B @ np.linalg.inv(R), R
     Q, R = np.linalg.qr(B)
     return Q, R
 
