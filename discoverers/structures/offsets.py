@@ -68,7 +68,7 @@ def discover_with_offsets(structure: Structure, data: Data, options: Options) ->
             "matter of where it counts from; leave sensor_offset='none'."
         )
     offsets = np.where(sensors, _means([record.y for record in data.records], data)[0], 0.0)
-    for _ in range(ROUNDS):
+    for turn in range(1, ROUNDS + 1):
         moved = _without(data, offsets)
         fit = structure.discover(moved, options)
         left = [
@@ -77,8 +77,8 @@ def discover_with_offsets(structure: Structure, data: Data, options: Options) ->
         ]
         change, errors = _means(left, data)
         change, errors = np.where(sensors, change, 0.0), np.where(sensors, errors, 0.0)
-        if np.all(np.abs(change) <= SETTLED * errors):
-            break
+        if turn == ROUNDS or np.all(np.abs(change) <= SETTLED * errors):
+            break  # with the offsets that the fit has
         offsets = offsets + change
     return WithOffsets(fit, moved, offsets, errors)
 
